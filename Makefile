@@ -1,0 +1,51 @@
+# Every target sets up .venv first; a target only calls a tool.
+PYTHON ?= python3
+BIN := .venv/bin
+# Neither DVC nor MLflow reports usage from here.
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export DVC_NO_ANALYTICS := true
+export MLFLOW_DISABLE_TELEMETRY := true
+export DO_NOT_TRACK := true
+JOBS ?= 8
+PRESET ?= sample
+
+.PHONY: help install repro snakemake test check use report ui
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/' | column -t -s:
+
+install: .venv/.installed ## make .venv with the pinned dependencies
+
+.venv/.installed: requirements.lock pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==0.13.9
+	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+repro: install ## run the pipeline with DVC: data to table
+	dvc repro
+
+snakemake: install ## the same pipeline with Snakemake, on JOBS cores
+	snakemake -j$(JOBS) evaluate
+
+test: install ## the whole test suite
+	python -m pytest
+
+check: install ## format, lint, types, spelling and the graph
+	ruff format --check .
+	ruff check .
+	mypy
+	snakefmt --check Snakefile workflow/rules
+	codespell
+	python -m workflow.code
+
+use: install ## switch params.yaml to PRESET
+	python -m workflow.params use $(PRESET)
+
+report: install ## print where the report lies, making it if need be
+	dvc repro report
+	@echo $(CURDIR)/reports/index.html
+
+ui: install ## the MLflow pages at http://127.0.0.1:5000
+	mlflow ui --backend-store-uri $${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db} --host 127.0.0.1

@@ -1,0 +1,16 @@
+# A second way to run dvc.yaml: the same stages, shard by shard, on many cores or machines.
+from workflow.graph import load_stages, all_outputs
+from workflow.params import read_params, write_section_files
+
+STAGES = load_stages()
+# The file by which a rule sees an edited section of params.yaml.
+write_section_files(read_params())
+
+
+# The first rule is the default target; it must stand here, an included one would not count.
+rule all:
+    input:
+        [path for stage in STAGES for path in all_outputs(stage)],
+
+
+include: "workflow/rules/stages.smk"

@@ -1,0 +1,98 @@
+"""How fast masks are drawn, beside the reference scripts' loop, and how the stage scales.
+
+Prints two Markdown tables: masks of 256 x 256 pixels per CPU second on one core, all candidates
+in turn; and whole runs of the stage, files written, in a process pool.
+
+    python -m benchmarks.masks
+    python -m benchmarks.masks --items 1000 50000
+"""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import yaml
+
+from benchmarks.stage_runs import SHARDS, cpu_rates, heading, stage_table
+from pconv.mask_shapes import brush, to_bucket
+from pconv.masks import Mask, blocks, random_walk, rectangles, silhouettes, strokes
+from workflow.params import MasksParams
+from workflow.shards import Shard
+from workflow.stages.masks import make_masks
+
+SIZE = 256
+PRESET = Path("presets/paper.yaml")
+LOOP = "random walk, one step at a time as in the reference scripts"
+WALK = "`random_walk` of the same length (4 directions)"
+
+
+def reference_walk(rng: np.random.Generator, height: int, width: int) -> Mask:
+    """Walk one step at a time and clip each, as the reference scripts do."""
+    known = np.ones((height, width), dtype=np.bool_)
+    steps = ((0, 1), (0, -1), (1, 0), (-1, 0))
+    y, x = int(rng.integers(height)), int(rng.integers(width))
+    for move in rng.integers(0, 4, height * width).tolist():
+        y = min(max(y + steps[move][0], 0), height - 1)
+        x = min(max(x + steps[move][1], 0), width - 1)
+        known[y, x] = False
+    return known
+
+
+def short_walk(rng: np.random.Generator, height: int, width: int) -> Mask:
+    """Return the library's walk with the reference scripts' settings."""
+    return random_walk(rng, height, width, directions=4, steps_per_pixel=1.0)
+
+
+def bucket(rng: np.random.Generator, height: int, width: int) -> Mask:
+    """Return a mask of one of the middle buckets."""
+    return to_bucket(rng, height, width, low=0.2, high=0.3)
+
+
+def drawn(generator: Callable[[np.random.Generator, int, int], Mask]) -> Callable[[int], Mask]:
+    """Return a function that draws item i."""
+    return lambda item: generator(np.random.default_rng([1, item]), SIZE, SIZE)
+
+
+def generators_table(rounds: int) -> str:
+    """Time all generators and return a Markdown table."""
+    candidates = {
+        LOOP: (drawn(reference_walk), 3),
+        WALK: (drawn(short_walk), 60),
+        "`random_walk`, defaults": (drawn(random_walk), 60),
+        "`strokes`": (drawn(strokes), 200),
+        "`rectangles`": (drawn(rectangles), 200),
+        "`blocks`": (drawn(blocks), 200),
+        "`silhouettes`": (drawn(silhouettes), 100),
+        "`brush`": (drawn(brush), 100),
+        "`to_bucket` 0.2 to 0.3": (drawn(bucket), 100),
+    }
+    rates = cpu_rates(candidates, rounds)
+    lines = ["| generator | masks per CPU second | times the loop |", "|---|--:|--:|"]
+    lines += [f"| {name} | {rate:.0f} | {rate / rates[LOOP]:.0f} |" for name, rate in rates.items()]
+    return "\n".join(lines)
+
+
+def run_stage(items: int, folder: Path) -> None:
+    """Make so many training masks, and one for validation, with the paper's settings."""
+    section = yaml.safe_load(PRESET.read_text())["masks"]
+    params = MasksParams(**{**section, "train": items, "valid": 1})
+    shards = [Shard(index, SHARDS) for index in range(SHARDS)]
+    make_masks(params, train=folder / "train", valid=folder / "valid", shards=shards)
+
+
+def main() -> None:
+    """Parse the command line, measure and print."""
+    parser = argparse.ArgumentParser(description="Time the mask generators and the stage masks.")
+    parser.add_argument("--rounds", type=int, default=15, help="timed rounds of the generators")
+    parser.add_argument("--items", type=int, nargs="*", default=[7700], help="masks of stage runs")
+    options = parser.parse_args()
+    cv2.setNumThreads(1)
+    print(heading("benchmarks.masks"))
+    print(generators_table(options.rounds) + "\n")
+    print(stage_table(run_stage, options.items))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,126 @@
+"""The inpainting methods that learn nothing, behind one call.
+
+    filled = fill("telea", image, mask)
+
+`METHODS` names them. In masks 1 (True) is a known pixel and 0 (False) a hole. scikit-image and
+the compiled PatchMatch are imported when first used: they take seconds, this module does not.
+"""
+
+import difflib
+from collections.abc import Callable
+from typing import Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pconv.errors import ImageError, MaskError, ParameterError, ShapeError
+
+Pixels = NDArray[np.uint8]
+Mask = NDArray[np.bool_]
+Fill = Callable[[Pixels, Mask], Pixels]
+
+INPAINT_RADIUS_PX: Final = 3
+"""How far Telea and Navier-Stokes look; the radius of OpenCV's own example."""
+
+
+def fill(name: str, image: Pixels, mask: Mask) -> Pixels:
+    """Fill the hole of one picture.
+
+    Args:
+        name: One of `METHODS`.
+        image: Values 0..255, RGB, uint8, shape ``(H, W, 3)``; what lies under the hole is ignored.
+        mask: True where known, bool, shape ``(H, W)``.
+
+    Returns:
+        A new array like ``image``: known pixels bit-identical, the hole filled.
+
+    Raises:
+        ParameterError: If there is no such method.
+        ImageError: If the image is not uint8.
+        ShapeError: If image and mask are no picture and mask of one size.
+        MaskError: If the mask is not bool, or no pixel is known.
+    """
+    method = _method(name)
+    _check(image, mask)
+    if mask.all():
+        return image.copy()
+    known = mask[..., None]
+    # Blanked, because OpenCV's methods read under the hole: up to 8 of 256 levels of difference.
+    return np.where(known, image, method(np.where(known, image, np.uint8(0)), mask))
+
+
+def mean(image: Pixels, mask: Mask) -> Pixels:
+    """Paint the whole picture in the mean colour of its known pixels."""
+    colour = np.rint(image[mask].mean(axis=0, dtype=np.float64))
+    return np.broadcast_to(colour.astype(np.uint8), image.shape)
+
+
+def telea(image: Pixels, mask: Mask) -> Pixels:
+    """Fill by fast marching (Telea 2004), OpenCV's implementation."""
+    return _opencv(image, mask, cv2.INPAINT_TELEA)
+
+
+def navier_stokes(image: Pixels, mask: Mask) -> Pixels:
+    """Fill by fluid dynamics (Bertalmio et al. 2001), OpenCV's implementation."""
+    return _opencv(image, mask, cv2.INPAINT_NS)
+
+
+def biharmonic(image: Pixels, mask: Mask) -> Pixels:
+    """Fill with the solution of the biharmonic equation, scikit-image's implementation.
+
+    One sparse system for all holes; its time grows faster than the number of hole pixels.
+    """
+    from skimage.restoration import inpaint_biharmonic
+
+    filled_01 = inpaint_biharmonic(image, ~mask, channel_axis=-1)
+    return np.rint(filled_01 * 255).astype(np.uint8)
+
+
+def patchmatch(image: Pixels, mask: Mask) -> Pixels:
+    """Copy patches from elsewhere in the picture; see `pconv.patchmatch`."""
+    from pconv.patchmatch import patchmatch as fill_with_patches
+
+    return fill_with_patches(image, mask)
+
+
+METHODS: Final[dict[str, Fill]] = {
+    "mean": mean,
+    "telea": telea,
+    "ns": navier_stokes,
+    "biharmonic": biharmonic,
+    "patchmatch": patchmatch,
+}
+"""What `fill` can call. Each takes a checked image and mask with both known pixels and holes."""
+
+
+def _opencv(image: Pixels, mask: Mask, algorithm: int) -> Pixels:
+    hole = (~mask).astype(np.uint8)  # OpenCV's mask is 1 in holes
+    return cv2.inpaint(np.ascontiguousarray(image), hole, INPAINT_RADIUS_PX, algorithm)
+
+
+def _method(name: str) -> Fill:
+    if name in METHODS:
+        return METHODS[name]
+    near = difflib.get_close_matches(name, METHODS, n=1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    raise ParameterError(f"method is {name!r}, wanted one of {', '.join(METHODS)}{hint}")
+
+
+def _check(image: Pixels, mask: Mask) -> None:
+    if image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
+        raise ShapeError(
+            f"image has shape {image.shape}, wanted (H, W, 3): RGB with its channels last"
+        )
+    if image.dtype != np.uint8:
+        raise ImageError(
+            f"image is {image.dtype}, wanted uint8 with values 0..255; convert it first"
+        )
+    if mask.shape != image.shape[:2]:
+        raise ShapeError(
+            f"mask has shape {mask.shape}, the image {image.shape}; wanted its first two"
+        )
+    if mask.dtype != np.bool_:
+        raise MaskError(f"mask is {mask.dtype}, wanted bool, True where known; try mask > 127")
+    if not mask.any():
+        raise MaskError("mask: no pixel is known (1), so there is nothing to fill from")

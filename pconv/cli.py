@@ -1,0 +1,286 @@
+"""The command ``pconv``.
+
+Exit status 0 is success and 2 bad input, which is told without a traceback. The library is
+imported when a command runs, so that help and completion answer at once.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from tqdm import tqdm
+from typer.core import TyperGroup
+
+from pconv.cli_options import (
+    FILL_HELP,
+    MASK_KINDS,
+    METHODS,
+    Device,
+    Grow,
+    Half,
+    HoleColor,
+    Invert,
+    Kind,
+    LargeHoles,
+    Masks,
+    MaxSide,
+    Method,
+    Out,
+    Overwrite,
+    Photos,
+    Tolerance,
+    Weights,
+)
+from pconv.errors import ParameterError, PConvError
+
+if TYPE_CHECKING:
+    from pconv.inpainting import Inpainter
+    from pconv.unet import UNet
+
+EXIT_BAD_INPUT = 2
+
+
+class _Commands(TyperGroup):
+    """Tells errors on purpose, and those of files, in one line each."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:  # the reader of our output, such as head, has seen enough
+            raise
+        except (PConvError, OSError) as error:
+            typer.echo(f"Error: {error}", err=True)
+            raise typer.Exit(EXIT_BAD_INPUT) from None
+
+
+app = typer.Typer(
+    cls=_Commands,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback()
+def pconv() -> None:
+    """Fill holes in photographs with partial convolutions.
+
+    Start with [bold]pconv fill --help[/bold].
+    """
+
+
+@app.command(no_args_is_help=True, help=FILL_HELP)
+def fill(
+    photos: Photos,
+    mask: Masks = None,
+    out: Out = None,
+    hole_color: HoleColor = None,
+    tolerance: Tolerance = 0,
+    invert: Invert = False,
+    grow: Grow = 0,
+    large_holes: LargeHoles = False,
+    method: Method = "pconv",
+    weights: Weights = None,
+    max_side: MaxSide = None,
+    device: Device = None,
+    half: Half = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Fill the holes of one photo or many; `FILL_HELP` is what a user reads."""
+    from pconv.fill_files import find_files, plan_jobs
+    from pconv.hole_marks import HoleMarks
+    from pconv.inpainting import Inpainter
+
+    if not mask and hole_color is None:
+        raise ParameterError("say where the hole is: with --mask FILE, or with --hole-color COLOR")
+    marks = HoleMarks(hole_color, tolerance, invert, grow)
+    jobs = plan_jobs(find_files(photos), find_files(mask or [], masks=True), out)
+    inpainter = Inpainter(
+        weights=weights,
+        method=method,
+        device=device,
+        half=half,
+        max_side=max_side,
+        allow_large_holes=large_holes,
+    )
+    failed = _fill_all(jobs, inpainter, marks, overwrite)
+    if failed:
+        typer.echo(f"{len(jobs) - failed} of {len(jobs)} filled, {failed} failed", err=True)
+        raise typer.Exit(EXIT_BAD_INPUT)
+
+
+def _fill_all(jobs: list[Any], inpainter: "Inpainter", marks: Any, overwrite: bool) -> int:
+    """Fill files one by one; a bad one is told and the others are filled. Return how many are."""
+    from pconv.fill_files import fill_file
+
+    failed = 0
+    for job in tqdm(jobs, desc="fill", unit="photo", disable=True if len(jobs) == 1 else None):
+        started = time.perf_counter()
+        try:
+            share = fill_file(job, inpainter, marks, overwrite=overwrite)
+        except (PConvError, OSError) as error:
+            failed += 1
+            tqdm.write(f"Error: {error}", file=typer.get_text_stream("stderr"))
+        else:
+            seconds = time.perf_counter() - started
+            text = f"{job[0]} -> {job[2]} ({share:.1%} hole, {seconds:.1f} s)"
+            tqdm.write(text, file=typer.get_text_stream("stdout"))
+    return failed
+
+
+@app.command(no_args_is_help=True)
+def masks(
+    out: Annotated[Path, typer.Argument(help="Folder for the masks; made if need be.")],
+    count: Annotated[int, typer.Option(min=1, help="How many.")] = 10,
+    size: Annotated[str, typer.Option(help="Pixels: SIDE or WIDTHxHEIGHT.")] = "256",
+    kind: Kind = "walk",
+    seed: Annotated[int, typer.Option(min=0, help="Equal seeds give equal masks.")] = 0,
+) -> None:
+    """Draw random masks: white is known, black a hole.
+
+    [bold]Example[/bold]
+
+      pconv masks masks/ --count 100 --size 640x480 --kind strokes
+    """
+    import numpy as np
+
+    from pconv.images import write_mask
+
+    draw = _drawing(kind)
+    width, height = _size(size)
+    for item in tqdm(range(count), desc="masks", unit="mask", disable=None):
+        known = draw(np.random.default_rng([seed, item]), height, width)
+        write_mask(out / f"{item:06d}.png", known)
+    typer.echo(f"{count} masks in {out}")
+
+
+def _drawing(kind: str) -> Callable[..., Any]:
+    from pconv.mask_shapes import brush
+    from pconv.masks import blocks, random_walk, rectangles, strokes
+
+    functions: tuple[Callable[..., Any], ...] = (random_walk, strokes, rectangles, blocks, brush)
+    drawings = dict(zip(MASK_KINDS, functions, strict=True))
+    if kind not in drawings:
+        raise ParameterError(f"kind is {kind!r}, wanted one of {', '.join(MASK_KINDS)}")
+    return drawings[kind]
+
+
+def _size(text: str) -> tuple[int, int]:
+    """Return width and height from ``256`` or ``640x480``."""
+    sides = text.lower().split("x")
+    if len(sides) > 2 or not all(side.isdecimal() and 0 < int(side) <= 10_000 for side in sides):
+        raise ParameterError(f"size is {text!r}, wanted SIDE or WIDTHxHEIGHT, 1 to 10000 each")
+    return int(sides[0]), int(sides[-1])
+
+
+@app.command(no_args_is_help=True)
+def compare(
+    photo: Annotated[Path, typer.Argument(help="Photo file.")],
+    mask: Annotated[Path | None, typer.Option("--mask", "-m", help="Its mask.")] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="The picture, a PNG file.")] = Path(
+        "comparison.png"
+    ),
+    hole_color: HoleColor = None,
+    tolerance: Tolerance = 0,
+    invert: Invert = False,
+    grow: Grow = 0,
+    methods: Annotated[
+        str, typer.Option(help="Which, separated by commas.", show_default="all")
+    ] = ",".join(METHODS),
+    weights: Weights = None,
+    device: Device = None,
+) -> None:
+    """Fill one photo by every method, side by side in one labelled picture.
+
+    Without weights the network is left out.
+
+    [bold]Example[/bold]
+
+      pconv compare photo.jpg --mask mask.png -o comparison.png
+    """
+    from pconv.comparison import side_by_side, with_holes
+    from pconv.errors import WeightsError
+    from pconv.hole_marks import HoleMarks, known_pixels
+    from pconv.images import read_image, write_image
+    from pconv.inpainting import inpaint
+    from pconv.photo_files import read_photo
+
+    image = read_image(photo)
+    known = known_pixels(read_photo(photo), mask, HoleMarks(hole_color, tolerance, invert, grow))
+    pictures = {"photo with holes": with_holes(image, known)}
+    for method in tqdm(methods.split(","), desc="compare", unit="method", disable=None):
+        started = time.perf_counter()
+        try:
+            filled = inpaint(image, known, method=method, weights=weights, device=device)
+        except WeightsError as error:
+            if weights is not None:
+                raise
+            typer.echo(f"{method} is left out: {error}", err=True)
+        else:
+            pictures[f"{method}, {time.perf_counter() - started:.1f} s"] = filled
+    write_image(out, side_by_side(pictures))
+    typer.echo(f"{photo} -> {out}")
+
+
+@app.command(no_args_is_help=True)
+def info(
+    weights: Annotated[str, typer.Argument(help="Weights file or MLflow URI.")],
+) -> None:
+    """Tell what a weights file holds: its network, and what it was trained on."""
+    from pconv.weights import load_weights, read_about
+    from pconv.weights_source import weights_file
+
+    with weights_file(weights) as path:
+        network, about = load_weights(path), read_about(path)
+        size = path.stat().st_size
+    count = sum(parameter.numel() for parameter in network.parameters())
+    facts = {**network.hyperparameters(), "parameters": f"{count:,}", "bytes": f"{size:,}", **about}
+    width = max(map(len, facts))
+    for name, value in facts.items():
+        typer.echo(f"{name:{width}}  {value}")
+    typer.echo("")
+    for line in _table(network):
+        typer.echo(line)
+
+
+def _table(network: "UNet") -> Iterator[str]:
+    """Yield the rows of Figure 4 that a network has."""
+    yield f"{'row':8} {'kernel':>6} {'from':>5} {'to':>5} {'stride':>6}  norm  slope"
+    for layer in (*network.encoder, *network.decoder):
+        row = layer.row
+        slope = "-" if row.slope is None else row.slope
+        yield (
+            f"{row.name:8} {row.kernel:>6} {layer.conv.in_channels:>5} {row.filters:>5} "
+            f"{row.stride:>6}  {'yes' if row.norm else 'no':4}  {slope}"
+        )
+
+
+@app.command(no_args_is_help=True)
+def export(
+    weights: Annotated[str, typer.Argument(help="Weights file or MLflow URI.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The ONNX file.")] = Path("pconv.onnx"),
+) -> None:
+    """Write a network as ONNX, for programs without PyTorch, and check what it computes.
+
+    Inputs are image (B, 3, H, W), 0 to 1, and mask (B, 1, H, W), 1 where known; the output is the
+    filled image. Any size.
+    """
+    from pconv.export import export_onnx
+    from pconv.weights_source import weights_file
+
+    with weights_file(weights) as path:
+        difference = export_onnx(path, out)
+    checked = (
+        "not checked: onnxruntime is not installed"
+        if difference is None
+        else f"differs from PyTorch by at most {difference:.1g}"
+    )
+    typer.echo(f"{weights} -> {out} ({checked})")
+
+
+if __name__ == "__main__":
+    app()

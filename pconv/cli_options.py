@@ -1,0 +1,122 @@
+"""The options of the command ``pconv``, as a user reads them in its help."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+# Said here again because importing the library takes seconds; a test compares.
+METHODS = ("pconv", "mean", "telea", "ns", "biharmonic", "patchmatch")
+MASK_KINDS = ("walk", "strokes", "rectangles", "blocks", "brush")
+
+FILL_HELP = """Fill the holes of one photo or many.
+
+Pixels outside the hole stay as they are, bit for bit, also in 16-bit PNG
+and TIFF files, and so do alpha, colour profile, EXIF and orientation. JPEG
+photos become PNG files unless -o says otherwise.
+
+[bold]Examples[/bold]
+
+A hole painted black in a white mask:
+
+  pconv fill photo.jpg --mask mask.png -o filled.png
+
+A hole painted magenta into the photo, and four pixels around it:
+
+  pconv fill photo.png --hole-color magenta --grow 4
+
+A mask that went through JPEG, dark where the hole is:
+
+  pconv fill photo.png -m mask.jpg --hole-color black --tolerance 100
+
+A folder of photos, a folder of masks of the same names:
+
+  pconv fill photos/ --mask masks/ -o filled/
+
+No weights at hand:
+
+  pconv fill photo.jpg -m mask.png --method patchmatch
+
+A file whose name begins with a dash comes after two dashes: -- -photo.jpg
+"""
+
+
+def _choices(names: tuple[str, ...]) -> Callable[[str], list[str]]:
+    def matching(incomplete: str) -> list[str]:
+        return [name for name in names if name.startswith(incomplete)]
+
+    return matching
+
+
+Masks = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--mask",
+        "-m",
+        help="Mask file, folder or quoted pattern: white is known, black a hole. One mask serves "
+        "all photos; of several, each photo gets the one of its name (cat.png or cat_mask.png "
+        "for cat.jpg).",
+    ),
+]
+HoleColor = Annotated[
+    str | None,
+    typer.Option(
+        help="Colour of the hole: magenta, #ff00ff or transparent, in the mask or, without a "
+        "mask, in the photo itself."
+    ),
+]
+Tolerance = Annotated[
+    int,
+    typer.Option(
+        min=0, max=255, help="How far red, green and blue may each be from the hole colour."
+    ),
+]
+Invert = Annotated[bool, typer.Option("--invert", help="The mask means the opposite.")]
+Grow = Annotated[int, typer.Option(min=0, max=1000, help="Grow the hole by so many pixels.")]
+LargeHoles = Annotated[
+    bool, typer.Option("--large-holes", help="Allow holes over more than half of the photo.")
+]
+Method = Annotated[
+    str,
+    typer.Option(
+        help=f"One of {', '.join(METHODS)}. Only pconv needs weights.",
+        autocompletion=_choices(METHODS),
+    ),
+]
+Weights = Annotated[
+    str | None,
+    typer.Option(
+        help="Weights file or MLflow URI (models:/NAME/1, runs:/ID/PATH). Without it "
+        "models/pconv/last.safetensors, or else the file that PCONV_WEIGHTS names."
+    ),
+]
+MaxSide = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Work the fill out at this longer side and enlarge it into the hole: quicker, "
+        "coarser. The photo itself keeps its size.",
+    ),
+]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1…; the GPU if there is one.")]
+Photos = Annotated[
+    list[str], typer.Argument(help="Photo files, folders of photos, or quoted patterns.")
+]
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        "-o",
+        help="Result: a file, or a folder for several photos. Without it PHOTO-filled.png "
+        "beside each photo. The ending says the format: png, tif, webp (lossless) or jpg.",
+    ),
+]
+Half = Annotated[bool, typer.Option("--half", help="Run the network in bfloat16.")]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Let a result take the place of its photo or mask.")
+]
+Kind = Annotated[
+    str,
+    typer.Option(help=f"One of {', '.join(MASK_KINDS)}.", autocompletion=_choices(MASK_KINDS)),
+]

@@ -1,0 +1,152 @@
+"""Fill photograph files: which mask belongs to which, what the result is called, and the fill."""
+
+import glob
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from pconv.errors import ImageError, MaskError, ParameterError
+from pconv.hole_marks import HoleMarks, known_pixels
+from pconv.inpainting import Inpainter
+from pconv.photo_files import SUFFIXES, read_photo, write_photo
+
+_MASK_ENDINGS = ("_mask", "-mask", ".mask")
+_KEPT_SUFFIXES = (".tif", ".tiff", ".png")  # others lose pixels: their fills become PNG files
+Job = tuple[Path, Path | None, Path]  # photo, mask if there is one, result
+
+
+def find_files(names: Iterable[str], *, masks: bool = False) -> list[Path]:
+    """Return the files that names stand for, in order and each once.
+
+    Args:
+        names: Files, folders (all pictures in them, but for files called ``…_mask`` if these are
+            not looked for), and patterns such as ``scans/*.png`` or ``**/*.jpg``.
+        masks: Whether masks are looked for.
+
+    Raises:
+        ImageError: If a name stands for nothing.
+    """
+    found: dict[Path, None] = {}
+    for name in names:
+        files = _files(Path(name), name, masks)
+        if not files:
+            raise ImageError(f"{name}: no such file, no pictures in it, and no file matches it")
+        found.update(dict.fromkeys(files))
+    return list(found)
+
+
+def match_masks(photos: list[Path], masks: list[Path]) -> list[Path | None]:
+    """Return each photo's mask: the only one, or that of its name, or none where none fits.
+
+    ``mask/cat.png``, ``cat_mask.png``, ``cat-mask.png`` and ``cat.mask.png`` fit ``cat.jpg``.
+
+    Raises:
+        MaskError: If two masks fit one name.
+    """
+    if len(masks) == 1:
+        return [masks[0]] * len(photos)
+    by_name: dict[str, Path] = {}
+    for mask in masks:
+        other = by_name.setdefault(_photo_stem(mask), mask)
+        if other != mask:
+            raise MaskError(f"{mask}: fits the same photos as {other}; wanted one mask a name")
+    return [by_name.get(photo.stem) for photo in photos]
+
+
+def result_path(photo: Path, out: Path | None, *, into_folder: bool) -> Path:
+    """Return where the fill of a photo goes.
+
+    TIFF and PNG files keep their format; the others become PNG files, which lose nothing.
+
+    Args:
+        photo: The photo.
+        out: What was asked for: a file, a folder, or nothing for beside the photo.
+        into_folder: Whether ``out`` is a folder.
+    """
+    suffix = photo.suffix.lower() if photo.suffix.lower() in _KEPT_SUFFIXES else ".png"
+    if out is None:
+        return photo.with_name(f"{photo.stem}-filled{suffix}")
+    return out / f"{photo.stem}{suffix}" if into_folder else out
+
+
+def plan_jobs(photos: list[Path], masks: list[Path], out: Path | None) -> list[Job]:
+    """Match photos with masks and results.
+
+    Args:
+        photos: Files to fill.
+        masks: None, one for all, or one for each name.
+        out: File for a single photo, or folder, or nothing for beside the photos.
+
+    Raises:
+        MaskError: If two masks fit one name.
+        ParameterError: If two photos would have one result.
+    """
+    # A file without an ending could not be written, so `-o filled/` means a new folder.
+    into_folder = out is not None and (len(photos) > 1 or out.is_dir() or not out.suffix)
+    if into_folder and out is not None and out.is_file():
+        raise ParameterError(f"{out}: is a file; wanted a folder for {len(photos)} results")
+    results = [result_path(photo, out, into_folder=into_folder) for photo in photos]
+    for photo, result in zip(photos, results, strict=True):
+        if results.count(result) > 1:
+            raise ParameterError(
+                f"{photo}: another photo's fill would be {result} too; fill them one by one"
+            )
+    return list(zip(photos, match_masks(photos, masks), results, strict=True))
+
+
+def fill_file(job: Job, inpainter: Inpainter, marks: HoleMarks, *, overwrite: bool) -> float:
+    """Fill one photograph file.
+
+    Args:
+        job: Photo, mask and result.
+        inpainter: Fills it.
+        marks: How holes are marked.
+        overwrite: Whether the result may take the place of photo or mask.
+
+    Returns:
+        The share of hole, 0 to 1.
+
+    Raises:
+        PConvError: If photo or mask is bad, or would be overwritten; the message names the file.
+    """
+    photo_path, mask_path, result = job
+    if mask_path is None and marks.colour is None:
+        raise MaskError(f"{photo_path}: no mask of that name, and no colour marks its holes")
+    if not overwrite and any(path and _is_same(result, path) for path in (photo_path, mask_path)):
+        raise ParameterError(f"{result}: would overwrite the input; name another or overwrite it")
+    photo = read_photo(photo_path)
+    try:
+        known = known_pixels(photo, mask_path, marks)
+        filled = inpainter(photo.upright, known)
+    except MaskError as error:
+        raise MaskError(_with_name(mask_path or photo_path, error)) from error
+    write_photo(result, photo.with_upright(filled))
+    return 1 - np.count_nonzero(known) / known.size
+
+
+def _files(path: Path, name: str, masks: bool) -> list[Path]:
+    # A file may be called like a pattern: photo[1].jpg.
+    if path.is_file():
+        return [path]
+    if path.is_dir():
+        found = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
+        return [file for file in found if masks or _photo_stem(file) == file.stem]
+    matching = map(Path, glob.glob(name, recursive=True))  # noqa: PTH207  # may be absolute
+    return sorted(file for file in matching if file.is_file())
+
+
+def _photo_stem(mask: Path) -> str:
+    for ending in _MASK_ENDINGS:
+        if mask.stem.endswith(ending) and mask.stem != ending:
+            return mask.stem.removesuffix(ending)
+    return mask.stem
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    return one.exists() and one.samefile(other)
+
+
+def _with_name(path: Path, error: MaskError) -> str:
+    message = str(error)
+    return message if message.startswith(str(path)) else f"{path}: {message}"

@@ -1,0 +1,106 @@
+"""Where the holes of a photograph are: in a mask file, or marked by a colour.
+
+In masks True is a known pixel and False a hole.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import ImageColor
+
+from pconv.errors import MaskError, ParameterError, ShapeError
+from pconv.images import Mask, known_from_foreign, read_mask
+from pconv.photo_files import Photo, Pixels, read_photo
+from pconv.pictures import as_rgb
+
+TRANSPARENT = "transparent"
+_CHANNELS_WITH_ALPHA = (2, 4)
+
+
+@dataclass(frozen=True)
+class HoleMarks:
+    """How holes are marked.
+
+    Attributes:
+        colour: Of holes, in the mask or, where there is none, in the photograph: a name or
+            ``#rrggbb`` as CSS has them, or ``transparent``. None for black holes in a mask of
+            black and white.
+        tolerance: How far each of red, green and blue may be from that colour, 0 to 255.
+        invert: Everything else is hole.
+        grow_px: By how much holes grow in all directions.
+    """
+
+    colour: str | None = None
+    tolerance: int = 0
+    invert: bool = False
+    grow_px: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse a colour that does not exist."""
+        if self.colour not in (None, TRANSPARENT):
+            _rgb(str(self.colour))
+
+
+def known_pixels(photo: Photo, mask: Path | None, marks: HoleMarks) -> Mask:
+    """Return where a photograph is known.
+
+    Args:
+        photo: The photograph.
+        mask: The mask file, of the size of the upright photograph; none if a colour in the
+            photograph itself marks the holes.
+        marks: How holes are marked.
+
+    Returns:
+        True where known, shape of the upright photograph.
+
+    Raises:
+        MaskError: If there is neither mask nor colour, or the mask can't be read.
+        ShapeError: If the mask is of another size.
+    """
+    if mask is None and marks.colour is None:
+        raise MaskError("no mask and no colour of holes: say where they are")
+    if marks.colour is None:
+        known = read_mask(Path(str(mask)))
+    else:
+        marked = photo if mask is None else read_photo(mask)
+        known = ~_coloured(marked.upright, marks)
+    height, width = photo.upright.shape[:2]
+    if known.shape != (height, width):
+        raise ShapeError(
+            f"{mask}: {known.shape[1]}x{known.shape[0]} pixels; wanted {width}x{height}, the size "
+            "of the photo as it is shown"
+        )
+    if marks.invert:
+        known = known_from_foreign(known)
+    return _grown(known, marks.grow_px)
+
+
+def _coloured(pixels: Pixels, marks: HoleMarks) -> Mask:
+    """Mark the pixels of a colour; 16-bit values are compared by their upper half."""
+    if pixels.dtype == np.uint16:
+        pixels = (pixels >> 8).astype(np.uint8)
+    if marks.colour == TRANSPARENT:
+        if pixels.ndim == 2 or pixels.shape[2] not in _CHANNELS_WITH_ALPHA:
+            raise MaskError("holes are to be transparent, but the picture has no alpha channel")
+        return np.asarray(pixels[..., -1] <= marks.tolerance)
+    difference = np.abs(as_rgb(pixels).astype(np.int16) - _rgb(str(marks.colour)))
+    return np.asarray((difference <= marks.tolerance).all(axis=-1))
+
+
+def _rgb(colour: str) -> tuple[int, ...]:
+    try:
+        return ImageColor.getrgb(colour)[:3]
+    except ValueError as error:
+        raise ParameterError(
+            f"hole colour is {colour!r}, wanted a name such as magenta, #rrggbb, or {TRANSPARENT}"
+        ) from error
+
+
+def _grown(known: Mask, grow_px: int) -> Mask:
+    """Take a disc around each hole pixel into the hole."""
+    if grow_px == 0:
+        return known
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * grow_px + 1, 2 * grow_px + 1))
+    return cv2.dilate((~known).astype(np.uint8), disc) == 0

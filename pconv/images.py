@@ -1,0 +1,188 @@
+"""The one place that reads and writes image and mask files.
+
+In a mask 1 (True, 255 in a file) is a known pixel and 0 a hole, here and everywhere.
+"""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from pconv.atomic import atomic_file
+from pconv.errors import ImageError, MaskError
+
+Pixels = NDArray[np.uint8]
+Mask = NDArray[np.bool_]
+
+MAX_PIXELS = 100_000_000
+GREY_THRESHOLD = 128
+_BYTES_16_TO_8 = 257  # 65535 / 255
+# Pillow knows more formats; some of them (EPS) start other programs, and these files are foreign.
+_FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP")
+_EXIF_ORIENTATION = 0x0112
+_UPRIGHT = 1
+
+# The fastest level: these files are written by the thousand and read back a few times.
+_PHOTO_PNG = [
+    *(cv2.IMWRITE_PNG_COMPRESSION, 1),
+    *(cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_AVG),
+    *(cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE),
+]
+_MASK_PNG = [cv2.IMWRITE_PNG_BILEVEL, 1, cv2.IMWRITE_PNG_COMPRESSION, 1]
+
+
+def read_image(path: Path, *, min_side: int | None = None, max_pixels: int = MAX_PIXELS) -> Pixels:
+    """Read any common photograph as upright 8-bit RGB.
+
+    Grey, palette, transparent (laid on white), CMYK and 16-bit pictures are converted; the EXIF
+    orientation is applied.
+
+    Args:
+        path: A JPEG, PNG, WebP, TIFF or BMP file.
+        min_side: Let the JPEG decoder skip detail as long as the shorter side keeps this many
+            pixels; other formats are read in full.
+        max_pixels: Refuse larger pictures before they are decoded.
+
+    Returns:
+        The pixels, uint8, shape ``(H, W, 3)``.
+
+    Raises:
+        ImageError: If the file is missing, truncated, no image, or too large.
+    """
+    with _opened(path, max_pixels) as image:
+        if min_side is not None:
+            _reduce_in_decoder(image, min_side)
+        return np.asarray(_to_rgb(ImageOps.exif_transpose(image), path))
+
+
+def is_plain_jpeg(path: Path, *, max_pixels: int = MAX_PIXELS) -> bool:
+    """Tell whether a file is an upright 8-bit RGB or grey JPEG, so one that needs no conversion.
+
+    Raises:
+        ImageError: If the file is missing or no image.
+    """
+    with _opened(path, max_pixels) as image:
+        upright = image.getexif().get(_EXIF_ORIENTATION, _UPRIGHT) == _UPRIGHT
+        return image.format == "JPEG" and image.mode in ("RGB", "L") and upright
+
+
+def write_image(path: Path, image: Pixels) -> None:
+    """Write ``image``, uint8 RGB of shape ``(H, W, 3)``, as a PNG file, whole or not at all."""
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise ImageError(f"{path}: can't write {image.dtype} {image.shape}; wanted uint8 (H, W, 3)")
+    _write_png(path, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), _PHOTO_PNG)
+
+
+def read_mask(path: Path, *, threshold: int | None = None, max_pixels: int = MAX_PIXELS) -> Mask:
+    """Read a mask file: True where known (white), False in holes (black).
+
+    Args:
+        path: A lossless image file that holds 0 and 255 only.
+        threshold: Accept grey values too (masks that went through JPEG) and call a pixel known
+            from this value on.
+        max_pixels: Refuse larger masks before they are decoded.
+
+    Returns:
+        The mask, bool, shape ``(H, W)``.
+
+    Raises:
+        MaskError: If the file is unreadable, or grey while no threshold is given.
+    """
+    grey = _read_grey(path, max_pixels)
+    if threshold is not None:
+        return np.asarray(grey >= threshold)
+    known = grey == 255
+    stray = int(np.count_nonzero(grey) - np.count_nonzero(known))
+    if stray:
+        raise MaskError(
+            f"{path}: {stray} of {grey.size} pixels are neither 0 nor 255; masks must be binary "
+            "(was it saved as JPEG, or resized with smoothing?)"
+        )
+    return np.asarray(known)
+
+
+def write_mask(path: Path, mask: Mask) -> None:
+    """Write ``mask``, bool ``(H, W)``, as a 1-bit PNG file, whole or not at all."""
+    if mask.dtype != np.bool_ or mask.ndim != 2:
+        raise MaskError(f"{path}: can't write {mask.dtype} {mask.shape}; wanted bool (H, W)")
+    _write_png(path, mask.astype(np.uint8) * 255, _MASK_PNG)
+
+
+def known_from_foreign(mask: Mask) -> Mask:
+    """Flip a mask whose ones are holes, as many other tools write them, to ours: ones are known."""
+    return ~mask
+
+
+@contextmanager
+def _opened(path: Path, max_pixels: int) -> Iterator[Image.Image]:
+    """Open an image file; whatever goes wrong until it is closed becomes an ``ImageError``."""
+    try:
+        with warnings.catch_warnings():
+            # Damaged metadata is no reason to refuse good pixels, and the size has its own check.
+            warnings.simplefilter("ignore")
+            with Image.open(path, formats=_FORMATS) as image:
+                _check_size(image, path, max_pixels)
+                yield image
+    except ImageError:
+        raise
+    except Exception as error:  # decoders raise whatever they stumble over
+        raise ImageError(
+            f"{path}: not a readable image ({type(error).__name__}: {error}); "
+            "wanted a whole JPEG, PNG, WebP, TIFF or BMP file"
+        ) from error
+
+
+def _check_size(image: Image.Image, path: Path, max_pixels: int) -> None:
+    width, height = image.size
+    if width * height > max_pixels:
+        raise ImageError(
+            f"{path}: {width}x{height} pixels; at most {max_pixels} are read: "
+            "make it smaller or raise the limit"
+        )
+
+
+def _reduce_in_decoder(image: Image.Image, min_side: int) -> None:
+    """Ask a JPEG decoder for 1/2, 1/4 or 1/8 of the size; other formats ignore the request."""
+    scale = min(image.size) / min_side
+    if scale >= 2:
+        image.draft("RGB", (int(image.width / scale), int(image.height / scale)))
+
+
+def _to_rgb(image: Image.Image, path: Path) -> Image.Image:
+    if image.mode in ("I", "I;16", "I;16B", "I;16L"):
+        grey = np.asarray(image).astype(np.int64)
+        if grey.min() < 0 or grey.max() > 65535:
+            raise ImageError(f"{path}: 32-bit grey values; wanted 8 or 16 bits a channel")
+        return Image.fromarray((grey // _BYTES_16_TO_8).astype(np.uint8)).convert("RGB")
+    if image.mode == "F":
+        raise ImageError(f"{path}: floating-point pixels have no fixed range; wanted 8 or 16 bits")
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        rgba = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
+    return image.convert("RGB")
+
+
+def _read_grey(path: Path, max_pixels: int) -> Pixels:
+    try:
+        with _opened(path, max_pixels) as image:
+            if image.mode in ("1", "L") and "transparency" not in image.info:
+                return np.asarray(ImageOps.exif_transpose(image).convert("L"))
+            rgb = np.asarray(_to_rgb(ImageOps.exif_transpose(image), path))
+    except ImageError as error:
+        raise MaskError(str(error)) from error
+    if not (np.array_equal(rgb[..., 0], rgb[..., 1]) and np.array_equal(rgb[..., 0], rgb[..., 2])):
+        raise MaskError(f"{path}: a colour image; wanted a mask of black (hole) and white (known)")
+    return rgb[..., 0]
+
+
+def _write_png(path: Path, pixels: Pixels, options: list[int]) -> None:
+    done, encoded = cv2.imencode(".png", pixels, options)
+    if not done:
+        raise ImageError(f"{path}: OpenCV could not encode {pixels.shape} pixels as PNG")
+    with atomic_file(path) as partial:
+        partial.write_bytes(encoded.tobytes())

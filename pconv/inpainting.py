@@ -1,0 +1,320 @@
+"""Fill the holes of anybody's picture.
+
+>>> from pconv import inpaint
+>>> filled = inpaint(photo, mask)                     # the last trained network
+>>> filled = inpaint(photo, mask, method="telea")     # no network
+
+In masks True, or 255, is a known pixel and False, or 0, a hole. The result has the type, dtype
+and size of the picture, and known pixels come back as they were, bit for bit.
+"""
+
+import difflib
+import logging
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import TypedDict, Unpack
+
+import numpy as np
+import torch
+from PIL import Image
+
+from pconv.baselines import METHODS as WITHOUT_NETWORK
+from pconv.baselines import fill as fill_without_network
+from pconv.errors import ParameterError, ShapeError
+from pconv.pictures import Array, Picture, as_array, as_mask, as_rgb, with_fill
+from pconv.unet import UNet
+from pconv.weights import load_weights, read_about
+from pconv.weights_source import weights_file
+from pconv.windows import (
+    Floats,
+    Layout,
+    Mask,
+    WindowFill,
+    as_01,
+    fill_holes,
+    fill_reduced,
+    from_01,
+    paste_enlarged,
+)
+
+log = logging.getLogger(__name__)
+
+NETWORK = "pconv"
+METHODS = (NETWORK, *WITHOUT_NETWORK)
+
+Weights = str | Path | UNet
+Checked = tuple[Array, Mask]  # RGB, and True where known
+
+_TRAINED_AT = "size_px"  # what a weights file's header calls the side of the training images
+_USUAL_SIZE_PX = 256
+# Measured on a CPU: four windows at once take three quarters of the time of four single ones.
+_BATCH = {"cpu": 4, "cuda": 16}
+# These look at each pixel's neighbours only and need little memory: no windows.
+_ANY_SIZE = Layout(size_px=2**31, margin_px=1)
+_LOCAL_METHODS = ("mean", "telea", "ns")
+# Whole up to a megapixel; beyond it their time and memory grow faster than the picture.
+_SEARCHING = Layout(size_px=1024, margin_px=128)
+
+
+class Options(TypedDict, total=False):
+    """What `inpaint`, `inpaint_batch` and `Inpainter` take besides weights, method and device.
+
+    Attributes:
+        half: Run the network in bfloat16: faster where the processor has it.
+        compile: Run it through ``torch.compile``: a minute at first, then faster.
+        window_px: Side of the windows, from 8 on; none for the size of the training images.
+            Larger ones show more of the picture, but at a size the network was not trained at.
+        max_side: Work out the fill on a copy of the picture reduced to this longer side, and
+            enlarge it into the holes; none for full detail.
+        allow_large_holes: Accept masks with more hole than known, which else look inverted.
+    """
+
+    half: bool
+    compile: bool
+    window_px: int | None
+    max_side: int | None
+    allow_large_holes: bool
+
+
+def inpaint(
+    image: Picture,
+    mask: Image.Image | Array,
+    *,
+    weights: Weights | None = None,
+    method: str = NETWORK,
+    device: str | torch.device | None = None,
+    **options: Unpack[Options],
+) -> Picture:
+    """Fill the holes of a picture of any size.
+
+    Args:
+        image: A Pillow image (L, LA, RGB, RGBA, I;16), or an array of uint8, uint16, or floating
+            point in 0..1, shape ``(H, W)`` or ``(H, W, C)`` with 1 to 4 channels: grey, grey and
+            alpha, RGB, RGBA. What lies under holes is ignored.
+        mask: True, 1 or 255 where known, False or 0 in holes; shape ``(H, W)``, or a Pillow image.
+        weights: For the network: a file, an MLflow URI (``models:/…``, ``runs:/…``), a network
+            (put into evaluation mode), or none for the last trained (`pconv.weights_source`).
+        method: ``pconv`` for the network, or one of `pconv.baselines.METHODS`, which work in
+            8 bits.
+        device: ``cpu``, ``cuda``, ``cuda:1``…; none for where the given network is, or else the
+            GPU if there is one.
+        options: See `Options`.
+
+    Returns:
+        The filled picture: same type, dtype, shape. Known pixels are bit-identical. Alpha stays,
+        except that wholly transparent hole pixels become opaque.
+
+    Raises:
+        ImageError: If the picture is of another kind or out of range.
+        MaskError: If the mask isn't binary, has no known pixel, or looks inverted.
+        ShapeError: If mask and picture differ in size.
+        WeightsError: If there are no weights, or the file is not one of ours.
+        ParameterError: If method, device or a size does not exist.
+    """
+    return Inpainter(weights=weights, method=method, device=device, **options)(image, mask)
+
+
+def inpaint_batch(
+    images: Sequence[Picture],
+    masks: Sequence[Image.Image | Array],
+    *,
+    weights: Weights | None = None,
+    method: str = NETWORK,
+    device: str | torch.device | None = None,
+    **options: Unpack[Options],
+) -> list[Picture]:
+    """Fill several pictures of any sizes; small ones of one size go through the network together.
+
+    Args:
+        images: As for `inpaint`; an array ``(B, H, W, C)`` is a sequence too.
+        masks: One for each picture.
+        weights: As for `inpaint`.
+        method: As for `inpaint`.
+        device: As for `inpaint`.
+        options: See `Options`.
+
+    Returns:
+        The filled pictures, in order.
+
+    Raises:
+        ShapeError: If there are not as many masks as pictures.
+        PConvError: As for `inpaint`.
+    """
+    inpainter = Inpainter(weights=weights, method=method, device=device, **options)
+    return inpainter.fill_batch(images, masks)
+
+
+class Inpainter:
+    """A method that is ready for many pictures: the network is loaded once.
+
+    Args:
+        weights: As for `inpaint`.
+        method: As for `inpaint`.
+        device: As for `inpaint`.
+        options: See `Options`.
+
+    Raises:
+        WeightsError: If there are no weights, or the file is not one of ours.
+        ParameterError: If method, device or a size does not exist.
+    """
+
+    def __init__(
+        self,
+        *,
+        weights: Weights | None = None,
+        method: str = NETWORK,
+        device: str | torch.device | None = None,
+        **options: Unpack[Options],
+    ) -> None:
+        self.method = method
+        self._max_side = _at_least(1, "max_side", options.get("max_side"))
+        self._large_holes = options.get("allow_large_holes", False)
+        window_px = _at_least(8, "window_px", options.get("window_px"))
+        self._fill: WindowFill
+        if method == NETWORK:
+            network = _network(weights, device, options)
+            self._fill = network
+            self._layout = _layout(window_px or network.trained_at_px, network.device.type)
+        else:
+            self._fill = _without_network(method)
+            self._layout = _ANY_SIZE if method in _LOCAL_METHODS else _SEARCHING
+            if window_px:
+                self._layout = _layout(window_px)
+
+    def __call__(self, picture: Picture, mask: Image.Image | Array) -> Picture:
+        """Fill the holes of one picture; see `inpaint`."""
+        rgb, known = self._checked(picture, mask)
+        return with_fill(picture, self._filled(rgb, known), known)
+
+    def fill_batch(
+        self, pictures: Sequence[Picture], masks: Sequence[Image.Image | Array]
+    ) -> list[Picture]:
+        """Fill the holes of several pictures; see `inpaint_batch`."""
+        if len(pictures) != len(masks):
+            raise ShapeError(f"{len(pictures)} pictures need as many masks, not {len(masks)}")
+        filled: list[Picture] = []
+        size = self._layout.batch
+        for start in range(0, len(pictures), size):
+            some = pictures[start : start + size]
+            checked = [self._checked(*pair) for pair in zip(some, masks[start:], strict=False)]
+            results = self._filled_together(checked)
+            for picture, result, (_, known) in zip(some, results, checked, strict=True):
+                filled.append(with_fill(picture, result, known))
+        return filled
+
+    def _checked(self, picture: Image.Image | Array, mask: Image.Image | Array) -> Checked:
+        array = as_array(picture)
+        known = as_mask(mask, *array.shape[:2], large_holes=self._large_holes)
+        return as_rgb(array), known
+
+    def _filled_together(self, checked: list[Checked]) -> list[Array]:
+        """Fill RGB arrays in one go if each is one window and all are of one size."""
+        shapes = {known.shape for _, known in checked}
+        longest = max(max(shape) for shape in shapes)
+        if len(shapes) > 1 or longest > min(self._layout.size_px, self._max_side or longest):
+            return [self._filled(*pair) for pair in checked]
+        images, known = zip(*checked, strict=True)
+        new = self._fill(np.stack([as_01(image) for image in images]), np.stack(known))
+        return [from_01(*pair) for pair in zip(new, (image.dtype for image in images), strict=True)]
+
+    def _filled(self, rgb: Array, known: Mask) -> Array:
+        """Fill an RGB array, at reduced size if one is set."""
+        height, width = known.shape
+        scale = (self._max_side or max(height, width)) / max(height, width)
+        if scale >= 1 or known.all():
+            return fill_holes(rgb, known, self._fill, self._layout)
+        size = (max(1, round(height * scale)), max(1, round(width * scale)))
+        filled = rgb.copy()
+        coarse = fill_reduced(rgb, known, size, self._fill, self._layout)
+        paste_enlarged(filled, coarse, ~known)
+        return filled
+
+
+class NetworkFill:
+    """Fills windows with a network.
+
+    Args:
+        network: In evaluation mode, on its device.
+        trained_at_px: Side of the images it was trained on.
+        half: Run it in bfloat16.
+        compile: Run it through ``torch.compile``.
+    """
+
+    def __init__(self, network: UNet, trained_at_px: int, *, half: bool, compile: bool) -> None:
+        self.trained_at_px = trained_at_px
+        self.device = next(network.parameters()).device
+        self._half = half
+        self._run: Callable[..., torch.Tensor] = torch.compile(network) if compile else network
+
+    @torch.inference_mode()
+    def __call__(self, images: Floats, known: Mask) -> Floats:
+        """Return raw output, clamped, for windows as in `pconv.windows.WindowFill`."""
+        image = torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2).contiguous()
+        mask = torch.from_numpy(np.ascontiguousarray(known)).to(self.device)[:, None]
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._half):
+            output = self._run(image, mask)
+        return output.float().clamp(0, 1).permute(0, 2, 3, 1).cpu().numpy()
+
+
+def _network(
+    weights: Weights | None, device: str | torch.device | None, options: Options
+) -> NetworkFill:
+    """Return the network that the options name, on its device."""
+    half, compiled = options.get("half", False), options.get("compile", False)
+    if isinstance(weights, UNet):
+        network = weights if device is None else weights.to(_device(device))
+        return NetworkFill(network.eval(), _USUAL_SIZE_PX, half=half, compile=compiled)
+    with weights_file(weights) as path:
+        stamp = path.stat().st_mtime_ns if path.is_file() else 0
+        return _loaded(path.absolute(), stamp, str(_device(device)), half, compiled)
+
+
+@lru_cache(maxsize=2)
+def _loaded(path: Path, stamp: int, device: str, half: bool, compiled: bool) -> NetworkFill:
+    """Load weights; the last two are kept, and ``stamp`` tells an overwritten file apart."""
+    network = load_weights(path, device)
+    trained_at = read_about(path).get(_TRAINED_AT, "")
+    size_px = int(trained_at) if trained_at.isdecimal() and int(trained_at) else _USUAL_SIZE_PX
+    log.debug("%s (%d) on %s, windows of %d px", path, stamp, device, size_px)
+    return NetworkFill(network, size_px, half=half, compile=compiled)
+
+
+def _layout(size_px: int, device_type: str = "cpu") -> Layout:
+    # With 3/16 of a window on either side, 5/8 of it are filled: 160 of 256 pixels.
+    return Layout(size_px, max(1, 3 * size_px // 16), _BATCH.get(device_type, 1))
+
+
+def _without_network(method: str) -> WindowFill:
+    """Return a non-learning method as a fill of windows; it works in 8 bits."""
+    if method not in WITHOUT_NETWORK:
+        near = difflib.get_close_matches(method, METHODS, 1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise ParameterError(f"method is {method!r}, wanted one of {', '.join(METHODS)}{hint}")
+
+    def fill(images: Floats, known: Mask) -> Floats:
+        filled = [
+            fill_without_network(method, from_01(image, np.dtype(np.uint8)), mask)
+            for image, mask in zip(images, known, strict=True)
+        ]
+        return as_01(np.stack(filled))
+
+    return fill
+
+
+def _device(name: str | torch.device | None) -> torch.device:
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # torch's own two ways to say it has none
+        reason = str(error).splitlines()[0]
+        raise ParameterError(f"device is {str(name)!r}, which is not here: {reason}") from error
+    return device
+
+
+def _at_least(least: int, name: str, value: int | None) -> int | None:
+    if value is not None and value < least:
+        raise ParameterError(f"{name} is {value}, wanted at least {least}")
+    return value

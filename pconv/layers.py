@@ -1,0 +1,221 @@
+"""The partial convolution: Eq. 1 and 2 of the paper, and nothing else.
+
+A mask is 1 where a pixel is known and 0 in a hole. The zeros that pad a border are holes too, so
+a 3×3 window at the edge of an all-known image is scaled by 9/6 and one in its corner by 9/4.
+
+A mask whose channels are all alike is handled as the one channel it is: ``sum(M)`` is then a box
+sum of one channel, never a second convolution. Counts are kept in float32, which holds every count
+that can occur exactly, whatever the precision of the features. Masks carry no gradient.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pconv.errors import ShapeError
+
+Pair = tuple[int, int]
+
+
+class Windows(NamedTuple):
+    """What the windows of a layer see of its mask.
+
+    Attributes:
+        ratio: ``sum(1) / sum(M)`` of Eq. 1, 0 where nothing known is seen; ``(B, 1, H', W')``.
+        known: The new mask m' of Eq. 2, True where it is 1; ``(B, 1, H', W')``.
+        full: Whether m' is 1 everywhere for certain, so that ``⊙ m'`` may be left out.
+    """
+
+    ratio: Tensor
+    known: Tensor
+    full: bool
+
+
+@torch.no_grad()
+def window_sum(
+    mask: Tensor, kernel_size: Pair, stride: Pair = (1, 1), padding: Pair = (0, 0)
+) -> Tensor:
+    """Count the known values in each window: ``sum(M)`` of Eq. 1 over one group of channels.
+
+    Args:
+        mask: Nonzero where known, ``(B, 1, H, W)``, or ``(B, C, H, W)``, a mask for each channel.
+        kernel_size: Height and width of the window.
+        stride: Steps between windows.
+        padding: Rows and columns of hole added on either side.
+
+    Returns:
+        The exact counts as float32, ``(B, 1, H', W')``.
+    """
+    known = (mask != 0).float()
+    if mask.shape[1] > 1:
+        known = known.sum(dim=1, keepdim=True)
+    padded = F.pad(known, (padding[1], padding[1], padding[0], padding[0]))
+    # Not a convolution with ones: autocast would round it and cuDNN may take an inexact algorithm.
+    return F.avg_pool2d(padded, kernel_size, stride, divisor_override=1)
+
+
+@torch.no_grad()
+def look(seen: Tensor, total: int, dtype: torch.dtype = torch.float32) -> Windows:
+    """Turn the counts of known values into Eq. 1's ratio and Eq. 2's mask.
+
+    Args:
+        seen: ``sum(M)``, ``(B, 1, H', W')``.
+        total: ``sum(1)``, the number of values in a window.
+        dtype: Precision of the features; the ratio has at least float32's.
+
+    Returns:
+        The ratio and the new mask.
+    """
+    known = seen > 0
+    counts = seen.to(torch.promote_types(dtype, torch.float32))
+    # No epsilon: it would be lost in float16 and make the quotient inexact everywhere. Nor a number
+    # over a tensor: torch makes it the number times a reciprocal, rounded twice.
+    ratio = torch.where(known, torch.full_like(counts, total) / counts, 0.0)
+    # Asking is cheap on the CPU; elsewhere it would stop the queue, and cut a traced graph in two.
+    ask = known.device.type == "cpu" and not torch.compiler.is_compiling()
+    return Windows(ratio, known, full=ask and bool(known.all()))
+
+
+def only_known(image: Tensor, mask: Tensor) -> Tensor:
+    """Return ``X ⊙ M`` of Eq. 1, with zeros under holes even where X is infinite or NaN."""
+    return image.masked_fill(mask == 0, 0.0)
+
+
+def rescale(features: Tensor, windows: Windows, bias: Tensor | None) -> Tensor:
+    """Apply the rest of Eq. 1 to ``Wᵀ(X ⊙ M)``: times the ratio, plus the bias where m' = 1.
+
+    Args:
+        features: ``Wᵀ(X ⊙ M)``, ``(B, D, H', W')``; **overwritten** (a convolution does not need
+            its own output for its gradient).
+        windows: What the windows see of the mask.
+        bias: ``(D,)`` or none.
+
+    Returns:
+        x' of Eq. 1, the overwritten features.
+    """
+    # In place, a float32 ratio meets half-precision features with a single rounding.
+    features = features.mul_(windows.ratio)
+    if bias is None:
+        return features
+    bias = bias.view(-1, 1, 1).to(features.dtype)
+    if windows.full:
+        return features.add_(bias)
+    return features.addcmul_(bias, windows.known.to(features.dtype))
+
+
+def partial_conv2d(
+    image: Tensor | Sequence[Tensor],
+    mask: Tensor | Sequence[Tensor],
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Pair = (1, 1),
+    padding: Pair = (0, 0),
+) -> tuple[Tensor, Tensor]:
+    """Convolve the known pixels only, and grow the mask (Eq. 1 and 2).
+
+    After a skip connection two groups of channels have two masks. Instead of concatenating them,
+    pass the groups and their masks as two sequences: ``sum(M) = C₁·box(M₁) + C₂·box(M₂)``.
+
+    Args:
+        image: Values in any range, ``(B, C, H, W)``, or a sequence of groups of channels; what lies
+            under holes is ignored.
+        mask: Nonzero where known, ``(B, 1, H, W)`` or ``(B, C, H, W)``, float, integer or bool; a
+            sequence if ``image`` is one.
+        weight: ``(D, C, K, L)``, with C counted over all groups.
+        bias: ``(D,)`` or none; added after scaling, where something known is seen.
+        stride: Steps between windows.
+        padding: Rows and columns of hole added on either side.
+
+    Returns:
+        The features, ``(B, D, H', W')``, zero where nothing known is seen, and the new mask in the
+        old one's dtype, ``(B, 1, H', W')``, the same for all D channels.
+
+    Raises:
+        ShapeError: If images, masks and kernel do not fit together.
+    """
+    images = (image,) if isinstance(image, Tensor) else tuple(image)
+    masks = (mask,) if isinstance(mask, Tensor) else tuple(mask)
+    _check_shapes(images, masks, weight)
+    seen, total = _count(images, masks, (weight.shape[2], weight.shape[3]), stride, padding)
+    windows = look(seen, total, images[0].dtype)
+    parts = torch.split(weight, [group.shape[1] for group in images], dim=1)
+    features = [
+        F.conv2d(only_known(group, known), part, stride=stride, padding=padding)
+        for group, known, part in zip(images, masks, parts, strict=True)
+    ]
+    # W of the concatenation times the concatenation is the sum over its parts.
+    summed = features[0] if len(features) == 1 else torch.stack(features).sum(dim=0)
+    return rescale(summed, windows, bias), windows.known.to(masks[0].dtype)
+
+
+class PartialConv2d(nn.Conv2d):
+    """A convolution that sees known pixels only (Eq. 1), and the mask it leaves (Eq. 2).
+
+    Nothing is remembered between calls: parameters are the only state.
+
+    Args:
+        in_channels: Channels of the image, counted over all groups.
+        out_channels: Number of filters.
+        kernel_size: Side, or height and width, of the window.
+        stride: Steps between windows.
+        padding: Rows and columns of hole added on either side.
+        bias: Whether each filter has a bias; leave it out in front of a batch norm.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | Pair,
+        stride: int | Pair = 1,
+        padding: int | Pair = 0,
+        bias: bool = True,
+    ) -> None:
+        super().__init__(in_channels, out_channels, kernel_size, stride, padding, bias=bias)
+
+    def forward(  # type: ignore[override]  # a partial convolution takes a mask as well
+        self, image: Tensor | Sequence[Tensor], mask: Tensor | Sequence[Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """Return the features and the new mask; arguments as in :func:`partial_conv2d`."""
+        stride = (self.stride[0], self.stride[1])
+        padding = (int(self.padding[0]), int(self.padding[1]))
+        return partial_conv2d(image, mask, self.weight, self.bias, stride, padding)
+
+
+def _count(
+    images: Sequence[Tensor],
+    masks: Sequence[Tensor],
+    kernel_size: Pair,
+    stride: Pair,
+    padding: Pair,
+) -> tuple[Tensor, int]:
+    """Return ``sum(M)`` and ``sum(1)`` over all groups; a one-channel mask counts C times."""
+    seen = [
+        window_sum(mask, kernel_size, stride, padding) * (image.shape[1] // mask.shape[1])
+        for image, mask in zip(images, masks, strict=True)
+    ]
+    channels = sum(image.shape[1] for image in images)
+    return torch.stack(seen).sum(dim=0), channels * kernel_size[0] * kernel_size[1]
+
+
+def _check_shapes(images: Sequence[Tensor], masks: Sequence[Tensor], weight: Tensor) -> None:
+    """Raise ShapeError unless images, masks and kernel fit together."""
+    if len(images) != len(masks):
+        raise ShapeError(f"{len(images)} groups of channels need as many masks, not {len(masks)}")
+    for image, mask in zip(images, masks, strict=True):
+        batch, channels, *size = image.shape
+        allowed = [(batch, 1, *size), (batch, channels, *size)]
+        if tuple(mask.shape) not in allowed:
+            raise ShapeError(
+                f"a mask of shape {tuple(mask.shape)} does not fit an image of shape "
+                f"{tuple(image.shape)}; wanted {allowed[0]} or {allowed[1]}"
+            )
+    channels = sum(image.shape[1] for image in images)
+    if channels != weight.shape[1]:
+        raise ShapeError(
+            f"the image has {channels} channels, the kernel {tuple(weight.shape)} takes "
+            f"{weight.shape[1]}"
+        )

@@ -1,0 +1,343 @@
+"""Photographs read and written without loss: 8 and 16 bits, alpha, profile, EXIF, orientation.
+
+`pconv.images` turns every file into upright 8-bit RGB; here a file's pixels stay as they are
+stored. Pillow reads 8-bit files and OpenCV 16-bit ones, which Pillow would reduce; PNG and TIFF
+are written here, because neither library writes both 16 bits and metadata.
+
+The EXIF thumbnail is left out: it would still show what has been painted over.
+"""
+
+import logging
+import struct
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from io import BytesIO
+from pathlib import Path
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from pconv.atomic import atomic_file
+from pconv.errors import ImageError
+from pconv.images import MAX_PIXELS
+from pconv.images import _opened as opened
+
+log = logging.getLogger(__name__)
+
+Pixels = NDArray[Any]
+
+SUFFIXES = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".webp", ".bmp")
+"""Of files that can be read."""
+
+_PNG_START = b"\x89PNG\r\n\x1a\n"
+# Chunks that say how pixels look or what they show; all others depend on how they are stored.
+_KEPT_CHUNKS = (b"iCCP", b"sRGB", b"gAMA", b"cHRM", b"cICP", b"pHYs", b"tEXt", b"zTXt", b"iTXt")
+_PNG_COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}  # by number of channels
+_EXIF_IFD, _GPS_IFD = 0x8769, 0x8825
+_ORIENTATION = 0x0112
+_BITS, _PHOTOMETRIC, _PLANAR, _EXTRA_SAMPLES = 258, 262, 284, 338
+_PREMULTIPLIED, _MIN_IS_WHITE, _SEPARATE = 1, 0, 2  # values of the last, second and third
+# Tags of a TIFF file that describe how its pixels are stored; IFD0 of EXIF has the others.
+_STORAGE_TAGS = {254, 255, 256, 257, 258, 259, 262, 263, 264, 265, 266, 273, 277, 278, 279, 280}
+_STORAGE_TAGS |= {281, 284, 288, 289, 290, 291, 292, 293, 317, 318, 319, 320, 321, 322, 323, 324}
+_STORAGE_TAGS |= {325, 330, 332, 338, 339, 340, 341, 342, 347, 512, 513, 514, 515, 517, 518, 519}
+_STORAGE_TAGS |= {520, 521, 529, 530, 531, 532}
+_ICC_TAG, _STRIP_OFFSETS = 34675, 273
+_PHOTOSHOP_TAG = 34377  # holds a thumbnail
+_JPEG_QUALITY = 95
+
+# By EXIF orientation: whether rows and columns change places, and which way they then run.
+_TURNS = {
+    1: (False, 1, 1),
+    2: (False, 1, -1),
+    3: (False, -1, -1),
+    4: (False, -1, 1),
+    5: (True, 1, 1),
+    6: (True, 1, -1),
+    7: (True, -1, -1),
+    8: (True, -1, 1),
+}
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A photograph as its file stores it.
+
+    Attributes:
+        pixels: uint8 or uint16, not turned upright; ``(H, W)`` grey, ``(H, W, 2)`` grey and alpha,
+            ``(H, W, 3)`` RGB or ``(H, W, 4)`` RGBA.
+        orientation: EXIF's number, 1 to 8, for how the pixels are to be turned.
+        icc_profile: The colour profile, if there is one.
+        exif: EXIF data as a TIFF structure, without a thumbnail, if there is any.
+        chunks: Of a PNG file, what is worth keeping besides: type and content.
+    """
+
+    pixels: Pixels
+    orientation: int = 1
+    icc_profile: bytes | None = None
+    exif: bytes | None = None
+    chunks: tuple[tuple[bytes, bytes], ...] = ()
+
+    @property
+    def upright(self) -> Pixels:
+        """The pixels as they are shown: turned as the orientation says."""
+        swap, down, right = _TURNS[self.orientation]
+        turned = self.pixels.swapaxes(0, 1) if swap else self.pixels
+        return np.ascontiguousarray(turned[::down, ::right])
+
+    def with_upright(self, pixels: Pixels) -> "Photo":
+        """Return the photograph with other pixels, given as they are shown."""
+        swap, down, right = _TURNS[self.orientation]
+        turned = pixels[::down, ::right]
+        stored = turned.swapaxes(0, 1) if swap else turned
+        return replace(self, pixels=np.ascontiguousarray(stored))
+
+
+def read_photo(path: Path, *, max_pixels: int = MAX_PIXELS) -> Photo:
+    """Read a photograph without losing anything that `Photo` can hold.
+
+    Palettes become RGB or RGBA. CMYK becomes RGB without its profile.
+
+    Args:
+        path: A JPEG, PNG, WebP, TIFF or BMP file with one picture.
+        max_pixels: Refuse larger pictures before they are decoded.
+
+    Raises:
+        ImageError: If the file is missing, damaged, too large, or holds what would be lost:
+            several pages, more than 16 bits, or colours multiplied by alpha.
+    """
+    with opened(path, max_pixels) as image:
+        exif = image.getexif()
+        _refuse_lossy(image, exif, path)
+        keeps_profile = image.mode not in ("CMYK", "YCbCr", "LAB")
+        # Before the pixels are decoded: Pillow turns TIFF files then, and drops the orientation.
+        empty = Photo(
+            pixels=np.empty((0, 0), np.uint8),
+            orientation=_orientation(exif),
+            icc_profile=image.info.get("icc_profile") if keeps_profile else None,
+            exif=_without_thumbnail(exif, path),
+            chunks=tuple(_kept_chunks(path)) if image.format == "PNG" else (),
+        )
+        has_16_bits = _has_16_bits(image, path)
+        pixels = _read_16_bits(path) if has_16_bits else _read_8_bits(image, path)
+        # Both libraries turn TIFF files upright, and no others.
+        is_turned = image.format == "TIFF"
+        return empty.with_upright(pixels) if is_turned else replace(empty, pixels=pixels)
+
+
+def write_photo(path: Path, photo: Photo) -> None:
+    """Write a photograph, whole or not at all.
+
+    PNG and TIFF hold everything; WebP is written without loss too; JPEG is lossy (quality 95).
+
+    Args:
+        path: Its ending, ``.png``, ``.tif``, ``.tiff``, ``.webp``, ``.jpg`` or ``.jpeg``, says
+            which.
+        photo: What to write.
+
+    Raises:
+        ImageError: If the ending is another, or the format can't hold 16 bits or alpha.
+    """
+    encode = _ENCODERS.get(path.suffix.lower())
+    if encode is None:
+        raise ImageError(
+            f"{path}: can't write {path.suffix or 'a file without an ending'}; "
+            f"wanted one of {', '.join(_ENCODERS)}"
+        )
+    try:
+        data = encode(photo)
+    except ImageError as error:
+        raise ImageError(f"{path}: {error}") from error
+    with atomic_file(path) as partial:
+        partial.write_bytes(data)
+
+
+def _refuse_lossy(image: Image.Image, exif: Image.Exif, path: Path) -> None:
+    # A phone's JPEG may carry a second picture, such as a gain map; it is no page.
+    pages = 1 if image.format in ("JPEG", "MPO") else getattr(image, "n_frames", 1)
+    if pages > 1:
+        raise ImageError(f"{path}: {pages} pictures in one file; wanted one: save them apart")
+    if image.mode in ("I", "F"):
+        raise ImageError(f"{path}: 32-bit pixels; wanted 8 or 16 bits a channel")
+    if image.format == "TIFF":
+        _refuse_odd_tiff(exif, path)
+
+
+def _refuse_odd_tiff(exif: Image.Exif, path: Path) -> None:
+    if _PREMULTIPLIED in _as_tuple(exif.get(_EXTRA_SAMPLES)):
+        raise ImageError(f"{path}: colours multiplied by alpha; save it with unassociated alpha")
+    if exif.get(_PHOTOMETRIC) == _MIN_IS_WHITE:
+        raise ImageError(f"{path}: a grey TIFF in which 0 is white; save it with 0 as black")
+    # OpenCV would mix the channels up.
+    if exif.get(_PLANAR) == _SEPARATE and 16 in _as_tuple(exif.get(_BITS)):
+        raise ImageError(f"{path}: a 16-bit TIFF with separate channel planes; save interleaved")
+
+
+def _has_16_bits(image: Image.Image, path: Path) -> bool:
+    if image.format == "PNG":
+        with path.open("rb") as file:
+            return file.read(25)[24] == 16  # the bit depth in IHDR
+    return image.format == "TIFF" and 16 in _as_tuple(image.getexif().get(_BITS))
+
+
+def _read_16_bits(path: Path) -> Pixels:
+    data = np.frombuffer(path.read_bytes(), np.uint8)
+    pixels = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
+    if pixels is None or pixels.dtype != np.uint16:
+        raise ImageError(f"{path}: OpenCV can't decode its 16-bit pixels; save it as PNG")
+    if pixels.ndim == 2:
+        return np.asarray(pixels)
+    swap = cv2.COLOR_BGR2RGB if pixels.shape[2] == 3 else cv2.COLOR_BGRA2RGBA
+    return np.asarray(cv2.cvtColor(pixels, swap))
+
+
+def _read_8_bits(image: Image.Image, path: Path) -> Pixels:
+    if image.format == "TIFF":
+        # Pillow 13 scrambles some turned TIFF files that it reads by their name (it maps them
+        # into memory with height and width exchanged).
+        with Image.open(BytesIO(path.read_bytes())) as unmapped:
+            return _with_wanted_channels(unmapped)
+    return _with_wanted_channels(image)
+
+
+def _with_wanted_channels(image: Image.Image) -> Pixels:
+    has_alpha = image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info
+    grey = image.mode in ("1", "L", "LA")
+    mode = {(True, True): "LA", (True, False): "L", (False, True): "RGBA"}.get((grey, has_alpha))
+    return np.asarray(image.convert(mode or "RGB"))
+
+
+def _orientation(exif: Image.Exif) -> int:
+    value = exif.get(_ORIENTATION, 1)
+    return value if value in _TURNS else 1
+
+
+def _as_tuple(value: Any) -> tuple[Any, ...]:
+    return value if isinstance(value, tuple) else (value,)
+
+
+def _without_thumbnail(exif: Image.Exif, path: Path) -> bytes | None:
+    """Return EXIF data of IFD0, EXIF and GPS as a TIFF structure; IFD1 holds the thumbnail."""
+    try:
+        kept = Image.Exif()
+        left_out = _STORAGE_TAGS | {_EXIF_IFD, _GPS_IFD, _ICC_TAG, _PHOTOSHOP_TAG}
+        for tag, value in exif.items():
+            if tag not in left_out:
+                kept[tag] = value
+        for tag in (_EXIF_IFD, _GPS_IFD):
+            if inner := exif.get_ifd(tag):
+                kept.get_ifd(tag).update(inner)
+        return kept.tobytes().removeprefix(b"Exif\0\0") if len(kept) or kept._ifds else None
+    except Exception as error:  # damaged metadata breaks Pillow in many ways
+        log.warning("%s: its EXIF data is damaged (%s) and left out", path, error)
+        return None
+
+
+def _kept_chunks(path: Path) -> list[tuple[bytes, bytes]]:
+    """Return the chunks of a PNG file that are worth keeping."""
+    data, place, kept = path.read_bytes(), len(_PNG_START), []
+    while place + 8 <= len(data):
+        (length,), kind = struct.unpack_from(">I", data, place), data[place + 4 : place + 8]
+        if kind in _KEPT_CHUNKS:
+            kept.append((kind, data[place + 8 : place + 8 + length]))
+        place += length + 12
+    return kept
+
+
+def _encode_png(photo: Photo) -> bytes:
+    pixels = photo.pixels
+    height, width = pixels.shape[:2]
+    channels = 1 if pixels.ndim == 2 else pixels.shape[2]
+    bits = 8 * pixels.dtype.itemsize
+    header = struct.pack(">IIBBBBB", width, height, bits, _PNG_COLOUR_TYPES[channels], 0, 0, 0)
+    chunks = list(photo.chunks)
+    if photo.icc_profile and not any(kind == b"iCCP" for kind, _ in chunks):
+        chunks.append((b"iCCP", b"ICC profile\0\0" + zlib.compress(photo.icc_profile)))
+    if photo.exif:
+        chunks.append((b"eXIf", photo.exif))
+    parts = [(b"IHDR", header), *chunks, (b"IDAT", _png_pixels(pixels)), (b"IEND", b"")]
+    return _PNG_START + b"".join(_chunk(*part) for part in parts)
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def _png_pixels(pixels: Pixels) -> bytes:
+    """Filter rows by the difference to the row above (filter 2) and compress them."""
+    rows = pixels.astype(pixels.dtype.newbyteorder(">")).view(np.uint8).reshape(len(pixels), -1)
+    filtered = np.empty((rows.shape[0], rows.shape[1] + 1), np.uint8)
+    filtered[:, 0] = 2
+    filtered[0, 1:] = rows[0]
+    np.subtract(rows[1:], rows[:-1], out=filtered[1:, 1:])
+    return zlib.compress(filtered.data, 3)
+
+
+def _encode_tiff(photo: Photo) -> bytes:
+    """Put the tags of EXIF and those that describe the pixels into one structure, then pixels."""
+    pixels = photo.pixels
+    height, width = pixels.shape[:2]
+    channels = 1 if pixels.ndim == 2 else pixels.shape[2]
+    tags = Image.Exif()
+    if photo.exif:
+        tags.load(b"Exif\0\0" + photo.exif)
+    tags.update({256: width, 257: height, 258: (8 * pixels.dtype.itemsize,) * channels, 259: 1})
+    tags.update({262: 1 if channels < 3 else 2, 277: channels, 278: height, 279: pixels.nbytes})
+    tags.update({_STRIP_OFFSETS: 0, 284: 1})
+    if channels in (2, 4):
+        tags[338] = 2  # alpha that the colours are not multiplied by
+    if photo.icc_profile:
+        tags[_ICC_TAG] = photo.icc_profile
+    head = tags.tobytes().removeprefix(b"Exif\0\0")
+    order: Literal["<", ">"] = ">" if head[:2] == b"MM" else "<"
+    stored = pixels.astype(pixels.dtype.newbyteorder(order)).tobytes()
+    return _with_pixels_at_end(head, order) + stored
+
+
+def _with_pixels_at_end(head: bytes, order: str) -> bytes:
+    """Let the one strip of a TIFF structure begin at its end; Pillow has its own idea of that."""
+    first, changed = struct.unpack_from(f"{order}I", head, 4)[0], bytearray(head)
+    for place in range(first + 2, len(head) - 11, 12):
+        if struct.unpack_from(f"{order}H", head, place)[0] == _STRIP_OFFSETS:
+            struct.pack_into(f"{order}HHII", changed, place, _STRIP_OFFSETS, 4, 1, len(head))
+            break
+    return bytes(changed)
+
+
+def _encode_jpeg(photo: Photo) -> bytes:
+    return _encode_8_bits(photo, "JPEG", (1, 3), quality=_JPEG_QUALITY, subsampling=0)
+
+
+def _encode_webp(photo: Photo) -> bytes:
+    return _encode_8_bits(photo, "WEBP", (1, 3, 4), lossless=True, exact=True)
+
+
+def _encode_8_bits(photo: Photo, name: str, channels: tuple[int, ...], **options: Any) -> bytes:
+    pixels = photo.pixels
+    found = 1 if pixels.ndim == 2 else pixels.shape[2]
+    if pixels.dtype != np.uint8 or found not in channels:
+        raise ImageError(
+            f"{name} can't hold {8 * pixels.dtype.itemsize} bits, {found} channels; "
+            "wanted .png or .tif"
+        )
+    if photo.icc_profile:
+        options["icc_profile"] = photo.icc_profile
+    if photo.exif:
+        options["exif"] = b"Exif\0\0" + photo.exif
+    buffer = BytesIO()
+    Image.fromarray(pixels).save(buffer, name, **options)
+    return buffer.getvalue()
+
+
+_ENCODERS: dict[str, Callable[[Photo], bytes]] = {
+    ".png": _encode_png,
+    ".tif": _encode_tiff,
+    ".tiff": _encode_tiff,
+    ".webp": _encode_webp,
+    ".jpg": _encode_jpeg,
+    ".jpeg": _encode_jpeg,
+}

@@ -1,0 +1,108 @@
+"""What a training run is, in numbers."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from pconv.errors import ParameterError
+from pconv.losses import LossWeights
+
+Kind = Literal["pconv", "plain"]
+Precision = Literal["float32", "bf16"]
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """Everything that, with the data, decides what comes out of a run.
+
+    Attributes:
+        kind: Which network.
+        width: Filters of its first row.
+        levels: Rows of its encoder.
+        batch_size: Images a step, over all processes together.
+        epochs: Times the images are gone through; the last weights are those after it.
+        first_epoch: The earlier epoch whose weights are kept too.
+        finetune_from_epoch: Epochs after which the second phase begins: another learning rate,
+            and the encoder's batch norms frozen. Equal to `epochs`, there is no second phase.
+        learning_rate: Adam's, in the first phase.
+        finetune_learning_rate: Adam's, in the second.
+        weights: What each loss term counts.
+        features: Weights of the VGG-16 behind perceptual and style loss: ``imagenet``,
+            ``random`` or a file.
+        features_seed: Seed of the random ones.
+        seed: Of the first weights and of the order of the data.
+        precision: ``bf16`` runs network and VGG-16 under autocast.
+        tf32: Let float32 matrix products on CUDA round their factors to 10 bits.
+        channels_last: Keep the channels of a pixel beside each other in memory.
+        compile: Compile network and losses with ``torch.compile``.
+        threads: CPU threads of torch. Sums are split among them, so it decides the last bits.
+        checkpoint_every_epochs: How often the run can be resumed from.
+        validate_every_epochs: How often held-out pairs are measured; the last epoch always is.
+        pictures_every_epochs: How often they are shown.
+    """
+
+    kind: Kind
+    width: int
+    levels: int
+    batch_size: int
+    epochs: int
+    first_epoch: int
+    finetune_from_epoch: int
+    learning_rate: float
+    finetune_learning_rate: float
+    features: str
+    features_seed: int
+    seed: int
+    threads: int
+    weights: LossWeights = field(default_factory=LossWeights)
+    precision: Precision = "float32"
+    tf32: bool = False
+    channels_last: bool = False
+    compile: bool = False
+    checkpoint_every_epochs: int = 1
+    validate_every_epochs: int = 1
+    pictures_every_epochs: int = 1
+
+    def __post_init__(self) -> None:
+        """Refuse epochs that never come.
+
+        Raises:
+            ParameterError: If `first_epoch` or `finetune_from_epoch` lies beyond `epochs`.
+        """
+        for name in ("first_epoch", "finetune_from_epoch"):
+            if not 1 <= getattr(self, name) <= self.epochs:
+                raise ParameterError(
+                    f"{name} is {getattr(self, name)}; wanted from 1 to epochs, {self.epochs}"
+                )
+
+    def phase(self, epoch: int) -> int:
+        """Return in which phase, 1 or 2, an epoch (counted from 1) is trained."""
+        return 1 if epoch <= self.finetune_from_epoch else 2
+
+    def phase_learning_rate(self, epoch: int) -> float:
+        """Return Adam's learning rate in an epoch, counted from 1."""
+        return self.learning_rate if self.phase(epoch) == 1 else self.finetune_learning_rate
+
+    def kept_epochs(self) -> dict[str, int]:
+        """Return after which epochs weights are kept, by name."""
+        return {"first": self.first_epoch, "last": self.epochs}
+
+    def is_due(self, epoch: int, every: int) -> bool:
+        """Return whether something done every so many epochs is done after this one."""
+        return epoch % every == 0 or epoch == self.epochs
+
+    def fingerprint(self, *data_digests: str) -> str:
+        """Return the SHA-256 of plan, file of features if there is one, and data."""
+        parts = [json.dumps(asdict(self), sort_keys=True), *data_digests]
+        features = Path(self.features)
+        if features.is_file():
+            parts.append(hashlib.sha256(features.read_bytes()).hexdigest())
+        return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+    def about(self) -> dict[str, str]:
+        """Return the plan as the words of a weights file's header."""
+        words = asdict(self) | {f"weight_{k}": v for k, v in asdict(self.weights).items()}
+        del words["weights"]
+        return {name: str(value) for name, value in words.items()}

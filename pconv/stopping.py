@@ -1,0 +1,79 @@
+"""Stopping a long run between two steps: by a signal, or when its time is up."""
+
+import signal
+import threading
+import time
+from types import FrameType
+
+from pconv.errors import TrainingError
+
+EXIT_OUT_OF_TIME = 75  # EX_TEMPFAIL of sysexits.h: nothing is wrong, run it again
+
+
+class TrainingStopped(TrainingError):
+    """A run that was stopped, left a checkpoint, and goes on when started again.
+
+    Attributes:
+        exit_status: What a command line should exit with.
+    """
+
+    def __init__(self, message: str, exit_status: int) -> None:
+        super().__init__(message)
+        self.exit_status = exit_status
+
+
+class StopRequest:
+    """Knows whether SIGTERM or SIGINT came, or the time is up, while its block runs.
+
+    The first signal asks for an orderly stop. It also brings the old handlers back, so a second
+    one ends the process at once.
+
+    Args:
+        after_s: Seconds until the time is up; None for never.
+    """
+
+    _SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+    def __init__(self, after_s: float | None = None) -> None:
+        self._deadline = None if after_s is None else time.monotonic() + after_s
+        self._signal: int | None = None
+        self._old: dict[int, object] = {}
+
+    def __enter__(self) -> "StopRequest":
+        # Python allows handlers in the main thread only; elsewhere the caller has its own.
+        if threading.current_thread() is threading.main_thread():
+            self._old = {number: signal.signal(number, self._note) for number in self._SIGNALS}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._restore()
+
+    @property
+    def came(self) -> bool:
+        """Whether to stop."""
+        return self._signal is not None or self._is_late()
+
+    def error(self, checkpoint: str, step: int) -> TrainingStopped:
+        """Return the error that says why the run stopped, and that it can go on."""
+        if self._signal is not None:
+            why, status = signal.Signals(self._signal).name, 128 + self._signal
+        else:
+            why = "its time was up" if self._is_late() else "another process was asked to stop"
+            status = EXIT_OUT_OF_TIME
+        return TrainingStopped(
+            f"not finished: {why} at step {step}; {checkpoint} is saved, run the same command "
+            "again to go on",
+            status,
+        )
+
+    def _is_late(self) -> bool:
+        return self._deadline is not None and time.monotonic() >= self._deadline
+
+    def _note(self, number: int, _: FrameType | None) -> None:
+        self._signal = number
+        self._restore()
+
+    def _restore(self) -> None:
+        for number, handler in self._old.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+        self._old = {}

@@ -1,0 +1,362 @@
+"""The network of Figure 4, with partial convolutions or with plain ones.
+
+``python -m pconv.unet`` prints the table below with the shapes it gives at 256×256.
+"""
+
+from collections.abc import Iterator
+from typing import TypeVar, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pconv.errors import ParameterError, ShapeError
+from pconv.layers import PartialConv2d, Windows, look, only_known
+from pconv.rows import Layer, Row
+from pconv.upsampling import twice
+
+FIGURE_4 = (
+    #   name     kernel filters stride norm slope
+    Row("PConv1", 7, 64, 2, False, 0.0),
+    Row("PConv2", 5, 128, 2, True, 0.0),
+    Row("PConv3", 5, 256, 2, True, 0.0),
+    Row("PConv4", 3, 512, 2, True, 0.0),
+    Row("PConv5", 3, 512, 2, True, 0.0),
+    Row("PConv6", 3, 512, 2, True, 0.0),
+    Row("PConv7", 3, 512, 2, True, 0.0),
+    Row("PConv8", 3, 512, 2, True, 0.0),
+    # Each row below sees the row above at twice its size beside what the encoder left at that size:
+    # PConv9 the 512 + 512 channels of PConv8 and PConv7, …, PConv16 those of PConv15 and the image.
+    Row("PConv9", 3, 512, 1, True, 0.2),
+    Row("PConv10", 3, 512, 1, True, 0.2),
+    Row("PConv11", 3, 512, 1, True, 0.2),
+    Row("PConv12", 3, 512, 1, True, 0.2),
+    Row("PConv13", 3, 256, 1, True, 0.2),
+    Row("PConv14", 3, 128, 1, True, 0.2),
+    Row("PConv15", 3, 64, 1, True, 0.2),
+    Row("PConv16", 3, 3, 1, False, None),
+)
+
+
+def table(out_channels: int = 3, width: int = 64, levels: int = 8) -> list[Row]:
+    """Return the rows of Figure 4 at another width or depth.
+
+    Args:
+        out_channels: Filters of the last row.
+        width: Filters of the first row, 64 in the paper; the inner rows have 2, 4 and 8 times more.
+        levels: Rows of the encoder, and of the decoder, 8 in the paper. The outermost ones are
+            kept; beyond 8 the innermost one is repeated.
+
+    Returns:
+        The rows, encoder first.
+    """
+    encoder = [FIGURE_4[min(level, 7)] for level in range(levels)]
+    decoder = [FIGURE_4[max(16 - levels + level, 8)] for level in range(levels)]
+    rows = [
+        row._replace(name=f"PConv{number}", filters=row.filters * width // 64)
+        for number, row in enumerate(encoder + decoder, start=1)
+    ]
+    return [*rows[:-1], rows[-1]._replace(filters=out_channels)]
+
+
+Net = TypeVar("Net", bound="UNet")
+
+
+class UNet(nn.Module):
+    """What the two networks share: Figure 4's rows, padding, and how the encoder is frozen.
+
+    Args:
+        in_channels: Channels of the image.
+        out_channels: Channels of the result.
+        width: Filters of the first row; 64 in the paper.
+        levels: Rows of the encoder, as many of the decoder; 8 in the paper.
+
+    Raises:
+        ParameterError: If one of them is no positive integer, or there are more than 16 levels.
+    """
+
+    kind: str
+    convolution: type[nn.Conv2d]
+    mask_channels: int
+    encoder: list[Layer]
+    decoder: list[Layer]
+
+    def __init__(
+        self,
+        in_channels: int = 3,
+        out_channels: int = 3,
+        width: int = 64,
+        levels: int = 8,
+    ) -> None:
+        super().__init__()
+        self._sizes = {
+            "in_channels": in_channels,
+            "out_channels": out_channels,
+            "width": width,
+            "levels": levels,
+        }
+        _check_sizes(self._sizes)
+        self.levels = levels
+        self._norms_frozen = False
+        rows = table(out_channels, width, levels)
+        image_channels = in_channels + self.mask_channels
+        # Channels at each size, the image first: what the decoder finds on its way up.
+        channels = [image_channels, *(row.filters for row in rows[:levels])]
+        below = [*channels[:levels]]
+        low = channels.pop()
+        for row in rows[levels:]:
+            below.append(low + channels.pop())
+            low = row.filters
+        layers = [Layer(*pair, self.convolution) for pair in zip(rows, below, strict=True)]
+        self.encoder = cast(list[Layer], nn.ModuleList(layers[:levels]))
+        self.decoder = cast(list[Layer], nn.ModuleList(layers[levels:]))
+
+    def forward(self, image: Tensor, mask: Tensor) -> Tensor:
+        """Fill the holes of an image.
+
+        The image is padded to the next multiple of 2^levels, as hole, and the result cropped.
+
+        Args:
+            image: Values from 0 to 1, ``(B, in_channels, H, W)``; what lies under holes is ignored.
+            mask: Nonzero where known, ``(B, 1, H, W)``, float or bool.
+
+        Returns:
+            The raw output ``(B, out_channels, H, W)``: not clamped, known pixels not put back.
+
+        Raises:
+            ShapeError: If image and mask do not fit the network or each other.
+        """
+        self._check_shapes(image, mask)
+        height, width = image.shape[2:]
+        step = 2**self.levels
+        border = (0, -width % step, 0, -height % step)
+        mask = F.pad(mask != 0, border)
+        image = only_known(F.pad(image, border), mask)
+        return self._fill(image, mask)[:, :, :height, :width]
+
+    def _fill(self, image: Tensor, mask: Tensor) -> Tensor:
+        """Run the rows on ``X ⊙ M`` and a bool mask whose size 2^levels divides."""
+        raise NotImplementedError
+
+    def layers(self) -> list[Layer]:
+        """Return the rows, encoder first."""
+        return [*self.encoder, *self.decoder]
+
+    def _run(self, image: Tensor, windows: Iterator[Windows | None]) -> Tensor:
+        """Run the encoder, then the decoder on what the encoder left at each size."""
+        left = [image]
+        for layer in self.encoder:
+            left.append(layer(left[-1], next(windows)))
+        low = left.pop()
+        for layer in self.decoder:
+            low = layer(low, next(windows), left.pop())
+        return low
+
+    def hyperparameters(self) -> dict[str, int | str]:
+        """Return what :func:`build_unet` needs to build this network again."""
+        return {"kind": self.kind, **self._sizes}
+
+    def encoder_norms(self) -> list[nn.BatchNorm2d]:
+        """Return the encoder's batch norms, outermost first."""
+        return [layer.norm for layer in self.encoder if layer.norm is not None]
+
+    def freeze_encoder_norms(self: Net) -> Net:
+        """Freeze statistics and parameters of the encoder's batch norms, for good; return self.
+
+        The second phase of the method trains so: a later ``train()`` leaves them frozen.
+        """
+        self._norms_frozen = True
+        for norm in self.encoder_norms():
+            norm.eval().requires_grad_(False)
+        return self
+
+    def train(self: Net, mode: bool = True) -> Net:
+        """Switch training on or off, except for frozen batch norms; return self."""
+        super().train(mode)
+        if self._norms_frozen:
+            for norm in self.encoder_norms():
+                norm.eval()
+        return self
+
+    def _check_shapes(self, image: Tensor, mask: Tensor) -> None:
+        """Raise ShapeError unless the image fits the network and the mask the image."""
+        channels = self._sizes["in_channels"]
+        if image.ndim != 4 or image.shape[1] != channels or 0 in image.shape:
+            raise ShapeError(f"image has shape {tuple(image.shape)}, wanted (B, {channels}, H, W)")
+        wanted = (image.shape[0], 1, *image.shape[2:])
+        if tuple(mask.shape) != wanted:
+            raise ShapeError(f"mask has shape {tuple(mask.shape)}, wanted {wanted}")
+
+
+class PConvUNet(UNet):
+    """Figure 4: a U-Net of partial convolutions.
+
+    >>> model = PConvUNet()                            # as in the paper
+    >>> filled = composite(model(image, mask), image, mask)
+    """
+
+    kind = "pconv"
+    convolution = PartialConv2d
+    mask_channels = 0
+
+    def _fill(self, image: Tensor, mask: Tensor) -> Tensor:
+        return self._run(image, iter(self.windows(mask, image.dtype)))
+
+    @torch.no_grad()
+    def windows(self, mask: Tensor, dtype: torch.dtype = torch.float32) -> list[Windows]:
+        """Return what each layer sees of the mask; it depends on nothing but the mask.
+
+        Args:
+            mask: Nonzero where known, ``(B, 1, H, W)``, with H and W multiples of 2^levels.
+            dtype: Precision of the features.
+
+        Returns:
+            Ratio and new mask of each row, encoder first.
+        """
+        seen: list[Windows] = []
+        left = [mask]
+        for layer in self.encoder:
+            seen.append(look(layer.count(left[-1]), layer.row.kernel**2, dtype))
+            left.append(seen[-1].known)
+        low, low_channels = left.pop(), self.encoder[-1].row.filters
+        for layer in self.decoder:
+            channels = layer.conv.in_channels
+            # sum(M) = C₁·box(M₁) + C₂·box(M₂): two groups of channels, two masks.
+            count = low_channels * layer.count(twice(low))
+            count += (channels - low_channels) * layer.count(left.pop())
+            seen.append(look(count, channels * layer.row.kernel**2, dtype))
+            low, low_channels = seen[-1].known, layer.row.filters
+        return seen
+
+
+class PlainUNet(UNet):
+    """The same rows with ordinary convolutions; the mask is one more channel of the image.
+
+    The comparison to partial convolutions: holes enter as zeros, and nothing is renormalised.
+    """
+
+    kind = "plain"
+    convolution = nn.Conv2d
+    mask_channels = 1
+
+    def _fill(self, image: Tensor, mask: Tensor) -> Tensor:
+        image = torch.cat([image, mask.to(image.dtype)], dim=1)
+        return self._run(image, iter([None] * (2 * self.levels)))
+
+
+def build_unet(kind: str, **hyperparameters: int) -> UNet:
+    """Build a network from its :meth:`UNet.hyperparameters`.
+
+    Args:
+        kind: ``pconv`` or ``plain``.
+        hyperparameters: Arguments of the network's class.
+
+    Returns:
+        The network, randomly initialised, in training mode.
+
+    Raises:
+        ParameterError: If the kind or a hyperparameter does not exist or has an impossible value.
+    """
+    kinds: dict[str, type[UNet]] = {"pconv": PConvUNet, "plain": PlainUNet}
+    if kind not in kinds:
+        raise ParameterError(f"kind of network is {kind!r}, wanted one of {', '.join(kinds)}")
+    unknown = hyperparameters.keys() - {"in_channels", "out_channels", "width", "levels"}
+    if unknown:
+        raise ParameterError(f"no such hyperparameter of a network: {', '.join(sorted(unknown))}")
+    return kinds[kind](**hyperparameters)
+
+
+def composite(output: Tensor, image: Tensor, mask: Tensor) -> Tensor:
+    """Put the known pixels back.
+
+    Args:
+        output: What a network made, ``(B, 3, H, W)``.
+        image: The image it was given, ``(B, 3, H, W)``.
+        mask: Nonzero where known, ``(B, 1, H, W)``.
+
+    Returns:
+        ``image`` where known, ``output`` in the holes, ``(B, 3, H, W)``.
+    """
+    return torch.where(mask != 0, image, output)
+
+
+def _check_sizes(sizes: dict[str, int]) -> None:
+    """Raise ParameterError unless a network of these sizes can be built."""
+    for name, value in sizes.items():
+        largest = 16 if name == "levels" else 4096
+        if type(value) is not int or not 1 <= value <= largest:
+            raise ParameterError(f"{name} is {value!r}, wanted an integer from 1 to {largest}")
+
+
+def describe(width: int = 64, levels: int = 8, side: int = 256) -> list[tuple[str, ...]]:
+    """Return Figure 4 as text, with the shapes that a square image gives.
+
+    Args:
+        width: Filters of the first row.
+        levels: Rows of the encoder.
+        side: Height and width of the image, a multiple of 2^levels.
+
+    Returns:
+        A heading and the rows: name, kernel, filters, stride or up factor, batch norm,
+        nonlinearity, shape of the features, shape of the mask.
+    """
+    with torch.device("meta"):  # no weights: their shapes are enough
+        model = PConvUNet(width=width, levels=levels)
+    windows = model.windows(torch.ones(1, 1, side, side))
+    lines: list[tuple[str, ...]] = [_HEADING]
+    low = 0
+    for number, (layer, seen) in enumerate(zip(model.layers(), windows, strict=True)):
+        size = seen.known.shape[2]
+        if number >= levels:
+            step, partner = number - levels + 1, 2 * levels - number - 1
+            found, skip = layer.conv.in_channels - low, f"PConv{partner}" if partner else "Input"
+            up = (f"NearestUpSample{step}", "", f"{low}", "2", "-", "-")
+            concat = (f"Concat{step}(w/ {skip})", "", f"{low}+{found}", "", "-", "-")
+            lines += [(*up, *_shapes(low, size)), (*concat, *_shapes(low + found, size, masks=2))]
+        lines.append((*_row_as_text(layer.row), *_shapes(layer.row.filters, size)))
+        low = layer.row.filters
+    return lines
+
+
+_HEADING = (
+    "Module",
+    "Kernel",
+    "Filters",
+    "Stride/up",
+    "BatchNorm",
+    "Nonlinearity",
+    "Output",
+    "Mask",
+)
+
+
+def _row_as_text(row: Row) -> tuple[str, ...]:
+    """Return a row's columns as Figure 4 prints them."""
+    kernel, norm = _by(row.kernel, row.kernel), "Y" if row.norm else "-"
+    nonlinearity = {None: "-", 0.0: "ReLU"}.get(row.slope, f"LeakyReLU({row.slope})")
+    return row.name, kernel, f"{row.filters}", f"{row.stride}", norm, nonlinearity
+
+
+def _shapes(channels: int, side: int, masks: int = 1) -> tuple[str, str]:
+    """Return the shapes of features and mask as text."""
+    return _by(channels, side, side), _by(masks, side, side)
+
+
+def _by(*sizes: int) -> str:
+    return "×".join(map(str, sizes))  # noqa: RUF001  # as the paper writes sizes
+
+
+def main() -> None:
+    """Print Figure 4 as it is built here, as a Markdown table."""
+    lines = describe()
+    widths = [max(len(line[column]) for line in lines) for column in range(len(_HEADING))]
+    lines.insert(1, tuple("-" * width for width in widths))
+    for line in lines:
+        print("| " + " | ".join(f"{text:{w}}" for text, w in zip(line, widths, strict=True)) + " |")
+    with torch.device("meta"):
+        count = sum(parameter.numel() for parameter in PConvUNet().parameters())
+    print(f"\n{count / 1e6:.2f} million trainable parameters")
+
+
+if __name__ == "__main__":
+    main()

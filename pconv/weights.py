@@ -1,0 +1,169 @@
+"""Weights as safetensors files that say in their header which network they belong to.
+
+The header holds strings: ``pconv`` (the version of this layout), the network's hyperparameters,
+and whatever else is worth knowing of the weights, each under ``about.`` and its name. Nothing is
+ever unpickled. The same network and words give the same bytes.
+"""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from pconv.atomic import atomic_file
+from pconv.errors import WeightsError
+from pconv.unet import UNet, build_unet
+
+LAYOUT = "1"
+_ABOUT = "about."
+_SIZES = ("in_channels", "out_channels", "width", "levels")
+
+
+def save_weights(
+    path: Path | str,
+    model: UNet,
+    about: dict[str, str] | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> None:
+    """Write a network's weights, whole or not at all.
+
+    Args:
+        path: Where to; an existing file is replaced.
+        model: The network.
+        about: What is worth knowing of the weights: training data, licence, date, scores.
+        dtype: Precision of the kernels; ``torch.float16`` halves the file. Biases and batch norms
+            stay in float32: they are few, and variances may leave float16's range.
+
+    Raises:
+        WeightsError: If a weight is not finite, or not in this precision.
+    """
+    sizes = {key: str(value) for key, value in model.hyperparameters().items()}
+    words = {_ABOUT + key: value for key, value in (about or {}).items()}
+    tensors = {name: _stored(value, dtype) for name, value in model.state_dict().items()}
+    for name, value in tensors.items():
+        if not value.isfinite().all():
+            raise WeightsError(f"{path}: {name} has values that are not finite in {dtype}")
+    data = _in_order(save(tensors, {"pconv": LAYOUT, **sizes, **words}))
+    with atomic_file(Path(path)) as partial:
+        partial.write_bytes(data)
+
+
+def load_weights(path: Path | str, device: torch.device | str = "cpu") -> UNet:
+    """Build the network a weights file belongs to and give it those weights.
+
+    Args:
+        path: A file that :func:`save_weights` wrote.
+        device: Where the network shall be.
+
+    Returns:
+        The network in float32, in evaluation mode. The global random state is not touched.
+
+    Raises:
+        WeightsError: If the file is missing, damaged, of another kind or for another network.
+    """
+    with _opened(path) as (metadata, file):
+        # Nothing is allocated or drawn at random for weights that the file will bring, however
+        # large a network a foreign header may ask for.
+        with torch.device("meta"):
+            model = _described(path, metadata)
+        _check_tensors(path, model, file)
+        wanted = model.state_dict()
+        tensors = {
+            # A copy, or the network would live in the mapped file and change with it.
+            name: file.get_tensor(name).to(device, value.dtype, copy=True)
+            for name, value in wanted.items()
+        }
+    model.load_state_dict(tensors, assign=True)
+    return model.eval()
+
+
+def read_about(path: Path | str) -> dict[str, str]:
+    """Return what was said of the weights when they were saved.
+
+    Args:
+        path: A file that :func:`save_weights` wrote.
+
+    Raises:
+        WeightsError: If the file is missing, damaged or of another kind.
+    """
+    with _opened(path) as (metadata, _):
+        words = metadata.items()
+        return {key.removeprefix(_ABOUT): word for key, word in words if key.startswith(_ABOUT)}
+
+
+def _stored(value: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return a weight as it is stored: kernels in ``dtype``, the rest as it is."""
+    return value.detach().to(dtype=dtype if value.ndim > 1 else value.dtype).contiguous()
+
+
+def _in_order(data: bytes) -> bytes:
+    """Sort the words in a safetensors header, which come in another order at each call."""
+    length = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + length])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + data[8 + length :]
+
+
+@contextmanager
+def _opened(path: Path | str) -> Iterator[tuple[dict[str, str], Any]]:
+    """Open a weights file; yield its header's words and the reader of its tensors."""
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("pconv") != LAYOUT:
+                raise WeightsError(
+                    f"{path}: a safetensors file, but not one of this project's weights files "
+                    f"(its header says pconv={metadata.get('pconv')!r}, wanted {LAYOUT!r})"
+                )
+            yield metadata, file
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(_why_unreadable(Path(path), error)) from error
+
+
+def _why_unreadable(path: Path, error: Exception) -> str:
+    """Say why a file can't be read as safetensors."""
+    if not path.is_file():
+        return f"{path}: there is no such weights file"
+    with path.open("rb") as file:
+        start = file.read(4)
+    if start == b"PK\x03\x04" or start[:1] == b"\x80":
+        return (
+            f"{path}: a pickle (torch.save), not a safetensors file; it is not opened, because "
+            "reading it could run code: save the weights with pconv.weights.save_weights"
+        )
+    return f"{path}: damaged, cut short, or no safetensors file ({error})"
+
+
+def _described(path: Path | str, metadata: dict[str, str]) -> UNet:
+    """Build the network that a header describes."""
+    try:
+        sizes = {name: int(metadata[name]) for name in _SIZES}
+        return build_unet(metadata["kind"], **sizes)
+    except (KeyError, ValueError) as error:
+        raise WeightsError(f"{path}: its header describes no network of ours: {error}") from error
+
+
+def _check_tensors(path: Path | str, model: UNet, file: Any) -> None:
+    """Raise WeightsError unless a file holds a network's tensors, each in its shape and kind."""
+    wanted = model.state_dict()
+    if odd := sorted(wanted.keys() ^ set(file.keys())):
+        raise WeightsError(
+            f"{path}: its {len(file.keys())} tensors are not the {len(wanted)} of the network its "
+            f"header describes; {odd[0]} is in one and not in the other"
+        )
+    for name, value in wanted.items():
+        found = file.get_slice(name)
+        kinds = ("F16", "BF16", "F32", "F64") if value.is_floating_point() else ("I64",)
+        if tuple(found.get_shape()) != tuple(value.shape) or found.get_dtype() not in kinds:
+            raise WeightsError(
+                f"{path}: {name} is {found.get_dtype()} {tuple(found.get_shape())}, wanted "
+                f"{kinds[-1]} {tuple(value.shape)}"
+            )

@@ -1,0 +1,140 @@
+"""Files and folders appear whole or not at all."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from pconv.atomic import atomic_file, atomic_folder, remove_leftovers
+
+DEAD_PID = 2**22 + 1  # above the largest process number Linux gives out
+THIS_HOST = os.uname().nodename
+
+
+def names(folder: Path) -> list[str]:
+    """What lies in a folder."""
+    return sorted(path.name for path in folder.iterdir())
+
+
+class TestAtomicFile:
+    """The contracts of ``atomic_file``."""
+
+    @pytest.mark.parametrize("durable", [False, True])
+    def test_values(self, tmp_path: Path, durable: bool) -> None:
+        """What was written stands under the final name, in a folder made for it, and alone."""
+        path = tmp_path / "deep" / "file.txt"
+        with atomic_file(path, durable=durable) as partial:
+            partial.write_text("whole")
+            assert not path.exists()
+            assert partial.parent == path.parent
+        assert path.read_text() == "whole"
+        assert names(path.parent) == ["file.txt"]
+
+    def test_failure_leaves_the_old_file(self, tmp_path: Path) -> None:
+        """An error while writing leaves what was there before and nothing else."""
+        path = tmp_path / "file.txt"
+        path.write_text("old")
+        with pytest.raises(UnicodeEncodeError), atomic_file(path) as partial:
+            partial.write_text("half of the n\ud800", encoding="utf-8")
+        assert path.read_text() == "old"
+        assert names(tmp_path) == ["file.txt"]
+
+    def test_nothing_written(self, tmp_path: Path) -> None:
+        """A block that writes nothing is an error, not an empty file."""
+        with pytest.raises(FileNotFoundError), atomic_file(tmp_path / "file.txt"):
+            pass
+        assert names(tmp_path) == []
+
+
+class TestAtomicFolder:
+    """The contracts of ``atomic_folder``."""
+
+    def test_values(self, tmp_path: Path) -> None:
+        """The new folder takes the place of the old one, of which nothing is left."""
+        path = tmp_path / "out"
+        path.mkdir()
+        (path / "stale.txt").write_text("old")
+        with atomic_folder(path) as partial:
+            (partial / "fresh.txt").write_text("new")
+            assert names(path) == ["stale.txt"]
+        assert names(path) == ["fresh.txt"]
+        assert names(tmp_path) == ["out"]
+
+    def test_failure_leaves_the_old_folder(self, tmp_path: Path) -> None:
+        """An error while filling leaves what was there before and nothing else."""
+        path = tmp_path / "out"
+        path.mkdir()
+        with pytest.raises(UnicodeEncodeError), atomic_folder(path) as partial:
+            (partial / "fresh.txt").write_text("new\ud800", encoding="utf-8")
+        assert names(tmp_path) == ["out"]
+        assert names(path) == []
+
+    def test_a_file_in_its_place(self, tmp_path: Path) -> None:
+        """A file where the folder should be is an error and survives."""
+        path = tmp_path / "out"
+        path.write_text("a file")
+        with pytest.raises(NotADirectoryError), atomic_folder(path):
+            pass
+        assert path.read_text() == "a file"
+
+    def test_killed(self, tmp_path: Path) -> None:
+        """After ``kill -9`` nothing looks finished, and a rerun removes what was left."""
+        path = tmp_path / "out"
+        script = textwrap.dedent(f"""
+            import time
+            from pathlib import Path
+            from pconv.atomic import atomic_folder
+            with atomic_folder(Path({str(path)!r})) as partial:
+                (partial / "half.txt").write_text("half")
+                print("ready", flush=True)
+                time.sleep(60)
+        """)
+        with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"ready\n"
+            process.send_signal(signal.SIGKILL)
+        assert not path.exists()
+        assert len(names(tmp_path)) == 1
+        with atomic_folder(path) as partial:
+            (partial / "whole.txt").write_text("whole")
+        assert names(tmp_path) == ["out"]
+        assert names(path) == ["whole.txt"]
+
+    def test_at_once(self, tmp_path: Path) -> None:
+        """Many that finish at once leave one whole folder and no other."""
+        path = tmp_path / "out"
+
+        def make(number: int) -> None:
+            with atomic_folder(path) as partial:
+                (partial / "first").write_text(str(number))
+                (partial / "second").write_text(str(number))
+
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(make, range(40)))
+        assert names(tmp_path) == ["out"]
+        assert (path / "first").read_text() == (path / "second").read_text()
+
+
+class TestRemoveLeftovers:
+    """The contracts of ``remove_leftovers``."""
+
+    def test_values(self, tmp_path: Path) -> None:
+        """Only what a dead process of this host left is deleted, files and folders alike."""
+        kept = [
+            f".out.partial-{THIS_HOST}-{os.getpid()}-00000000",  # still being written
+            f".out.partial-elsewhere-{DEAD_PID}-00000000",  # another machine's
+            "out.txt",
+        ]
+        for name in kept:
+            (tmp_path / name).touch()
+        (tmp_path / f".out.partial-{THIS_HOST}-{DEAD_PID}-00000000").touch()
+        folder = tmp_path / f".out.partial-{THIS_HOST}-{DEAD_PID}-00000001"
+        folder.mkdir()
+        (folder / "half.txt").touch()
+        remove_leftovers(tmp_path)
+        assert names(tmp_path) == sorted(kept)

@@ -1,0 +1,104 @@
+"""Holes are found by mask or colour, turned, inverted and grown as wanted."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy import ndimage
+
+from pconv.errors import MaskError, ParameterError, ShapeError
+from pconv.hole_marks import HoleMarks, known_pixels
+from pconv.photo_files import Photo
+
+KNOWN = np.ones((20, 30), bool)
+KNOWN[5:9, 10:20] = False
+PLAIN = Photo(np.full((20, 30, 3), 90, np.uint8))
+
+
+@pytest.fixture
+def mask(tmp_path: Path) -> Path:
+    """Write the mask as a file."""
+    Image.fromarray(KNOWN).save(tmp_path / "mask.png")
+    return tmp_path / "mask.png"
+
+
+class TestKnownPixels:
+    """True where known, whatever marks the holes."""
+
+    def test_mask(self, mask: Path) -> None:
+        """In a mask white is known."""
+        assert (known_pixels(PLAIN, mask, HoleMarks()) == KNOWN).all()
+
+    def test_invert(self, mask: Path) -> None:
+        """Inverted, black is known."""
+        assert (known_pixels(PLAIN, mask, HoleMarks(invert=True)) == ~KNOWN).all()
+
+    @pytest.mark.parametrize("grow", [1, 3])
+    def test_grow(self, mask: Path, grow: int) -> None:
+        """A grown hole has all pixels within the distance, and none much farther."""
+        known = known_pixels(PLAIN, mask, HoleMarks(grow_px=grow))
+        distance = ndimage.distance_transform_edt(KNOWN)
+        assert not known[distance <= grow - 0.5].any()
+        assert known[distance > grow + 0.5].all()
+
+    @pytest.mark.parametrize("colour", ["magenta", "#f0f", "rgb(255, 0, 255)"])
+    @pytest.mark.parametrize("dtype", ["u1", "u2"])
+    def test_colour_in_photo(self, colour: str, dtype: str) -> None:
+        """A colour in the photo itself marks the hole, in 8 and 16 bits."""
+        pixels = np.full((20, 30, 3), 90, dtype)
+        pixels[~KNOWN] = np.array([1, 0, 1]) * np.iinfo(dtype).max
+        assert (known_pixels(Photo(pixels), None, HoleMarks(colour)) == KNOWN).all()
+
+    def test_colour_in_mask(self, tmp_path: Path) -> None:
+        """A colour in the mask marks the hole, also if the photo has it elsewhere."""
+        painted = np.full((20, 30, 3), 255, np.uint8)
+        painted[~KNOWN] = [255, 0, 0]
+        Image.fromarray(painted).save(tmp_path / "mask.png")
+        photo = Photo(np.full((20, 30, 3), [255, 0, 0], np.uint8))
+        known = known_pixels(photo, tmp_path / "mask.png", HoleMarks("red"))
+        assert (known == KNOWN).all()
+
+    def test_tolerance(self) -> None:
+        """Each channel may be off by the tolerance and no more."""
+        pixels = np.full((20, 30, 3), 90, np.uint8)
+        pixels[0, 0], pixels[0, 1] = [245, 10, 255], [244, 10, 255]
+        known = known_pixels(Photo(pixels), None, HoleMarks("magenta", tolerance=10))
+        assert not known[0, 0]
+        assert known.sum() == known.size - 1
+
+    def test_transparent(self) -> None:
+        """Wholly transparent pixels can be the hole."""
+        pixels = np.full((20, 30, 4), 200, np.uint8)
+        pixels[~KNOWN, 3] = 0
+        assert (known_pixels(Photo(pixels), None, HoleMarks("transparent")) == KNOWN).all()
+
+    @pytest.mark.parametrize("orientation", range(1, 9))
+    def test_orientation(self, mask: Path, orientation: int) -> None:
+        """The mask fits the photo as it is shown, however it is stored."""
+        photo = Photo(PLAIN.pixels, orientation).with_upright(PLAIN.pixels)
+        assert (known_pixels(photo, mask, HoleMarks()) == KNOWN).all()
+
+    def test_size(self, mask: Path) -> None:
+        """A mask of another size is refused with both sizes."""
+        with pytest.raises(ShapeError, match=r"30x20 pixels; wanted 20x30"):
+            known_pixels(Photo(PLAIN.pixels, 6), mask, HoleMarks())
+
+    def test_nothing(self) -> None:
+        """Neither mask nor colour is no way to mark a hole."""
+        with pytest.raises(MaskError, match="no mask and no colour"):
+            known_pixels(PLAIN, None, HoleMarks())
+
+    def test_no_alpha(self) -> None:
+        """Transparent holes need alpha."""
+        with pytest.raises(MaskError, match="no alpha channel"):
+            known_pixels(PLAIN, None, HoleMarks("transparent"))
+
+
+class TestHoleMarks:
+    """A colour that does not exist is refused at once."""
+
+    def test_raises(self) -> None:
+        """The message names the colour and shows how one looks."""
+        with pytest.raises(ParameterError, match=r"'magnta', wanted a name such as magenta"):
+            HoleMarks("magnta")

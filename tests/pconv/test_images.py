@@ -1,0 +1,293 @@
+"""Photographs and masks go through files unharmed; what can't be read is named."""
+
+import io
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from PIL import Image
+
+from pconv.errors import ImageError, MaskError, PConvError
+from pconv.images import (
+    is_plain_jpeg,
+    known_from_foreign,
+    read_image,
+    read_mask,
+    write_image,
+    write_mask,
+)
+
+FEW = settings(
+    deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+ORIENTATION = 0x0112
+photographs = hnp.arrays(np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 9), st.just(3)))
+masks = hnp.arrays(np.bool_, st.tuples(st.integers(1, 20), st.integers(1, 20)))
+
+
+def picture(height: int = 24, width: int = 32) -> np.ndarray:
+    """A smooth picture that JPEG keeps nearly, its four corners all different."""
+    rows, columns = np.mgrid[0:height, 0:width]
+    planes = [rows * 200 // height, columns * 200 // width, 80 + 0 * rows]
+    return np.stack(planes, axis=-1).astype(np.uint8)
+
+
+def encoded(image: Image.Image, form: str, **options: object) -> bytes:
+    """The bytes of an image file."""
+    buffer = io.BytesIO()
+    image.save(buffer, form, **options)
+    return buffer.getvalue()
+
+
+def chunk(content: bytes) -> bytes:
+    """A PNG chunk, name and data, with its length and checksum."""
+    return (len(content) - 4).to_bytes(4, "big") + content + zlib.crc32(content).to_bytes(4, "big")
+
+
+class TestReadImage:
+    """The contracts of ``read_image``."""
+
+    @pytest.mark.parametrize("form", ["PNG", "BMP", "TIFF", "WEBP"])
+    def test_lossless_formats(self, tmp_path: Path, form: str) -> None:
+        """Every lossless format gives back the pixels, whatever the file is called."""
+        path = tmp_path / "photo.bin"
+        options = {"lossless": True} if form == "WEBP" else {}
+        path.write_bytes(encoded(Image.fromarray(picture()), form, **options))
+        assert np.array_equal(read_image(path), picture())
+
+    @pytest.mark.parametrize("mode", ["1", "L", "P", "CMYK", "YCbCr", "LA", "RGBA"])
+    def test_modes(self, tmp_path: Path, mode: str) -> None:
+        """Every colour mode comes out as Pillow's own RGB."""
+        image = Image.fromarray(picture()).convert(mode)
+        path = tmp_path / "photo.tif"
+        path.write_bytes(encoded(image, "TIFF"))
+        found = read_image(path)
+        assert found.dtype == np.uint8
+        assert np.array_equal(found, np.asarray(image.convert("RGB")))
+
+    def test_transparency_lies_on_white(self, tmp_path: Path) -> None:
+        """A transparent pixel is white, a half transparent black one grey."""
+        pixels = np.array([[[0, 0, 0, 0], [0, 0, 0, 128], [9, 8, 7, 255]]], dtype=np.uint8)
+        path = tmp_path / "photo.png"
+        Image.fromarray(pixels).save(path)
+        assert read_image(path).tolist() == [[[255] * 3, [127] * 3, [9, 8, 7]]]
+
+    def test_transparent_palette(self, tmp_path: Path) -> None:
+        """A palette's transparent colour is white too."""
+        image = Image.fromarray(np.array([[0, 1]], dtype=np.uint8), mode=None).convert("P")
+        image.putpalette([10, 20, 30, 40, 50, 60])
+        path = tmp_path / "photo.png"
+        image.save(path, transparency=0)
+        assert read_image(path).tolist() == [[[255, 255, 255], [40, 50, 60]]]
+
+    def test_sixteen_bits(self, tmp_path: Path) -> None:
+        """16-bit grey keeps its range: 65535 becomes 255, not 255 of 65535."""
+        path = tmp_path / "photo.png"
+        Image.fromarray(np.array([[0, 32768, 65535]], dtype=np.uint16)).save(path)
+        assert read_image(path)[..., 0].tolist() == [[0, 127, 255]]
+
+    @pytest.mark.parametrize("orientation", range(1, 9))
+    def test_upright(self, tmp_path: Path, orientation: int) -> None:
+        """Each EXIF orientation undoes the turn that a camera would have made."""
+        turns = {
+            1: lambda a: a,
+            2: lambda a: a[:, ::-1],
+            3: lambda a: a[::-1, ::-1],
+            4: lambda a: a[::-1],
+            5: lambda a: a.transpose(1, 0, 2),
+            6: lambda a: np.rot90(a, 1),
+            7: lambda a: a[::-1, ::-1].transpose(1, 0, 2),
+            8: lambda a: np.rot90(a, -1),
+        }
+        exif = Image.Exif()
+        exif[ORIENTATION] = orientation
+        stored = np.ascontiguousarray(turns[orientation](picture()))
+        path = tmp_path / "photo.png"
+        Image.fromarray(stored).save(path, exif=exif)
+        assert np.array_equal(read_image(path), picture())
+
+    def test_min_side(self, tmp_path: Path) -> None:
+        """A JPEG may be decoded smaller, but not below the side that was asked for."""
+        path = tmp_path / "photo.jpg"
+        Image.fromarray(picture(400, 800)).save(path)
+        assert read_image(path).shape == (400, 800, 3)
+        reduced = read_image(path, min_side=90)
+        assert reduced.shape == (100, 200, 3)
+        whole = picture(400, 800).reshape(100, 4, 200, 4, 3).mean(axis=(1, 3))
+        assert np.abs(reduced - whole).mean() < 3
+
+    @pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF", "BMP"])
+    def test_truncated(self, tmp_path: Path, form: str) -> None:
+        """Half a file is refused by name."""
+        noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+        content = encoded(Image.fromarray(noise), form)
+        path = tmp_path / "photo.jpg"
+        path.write_bytes(content[: len(content) // 2])
+        with pytest.raises(ImageError, match=r"photo\.jpg: not a readable image"):
+            read_image(path)
+
+    def test_too_large(self, tmp_path: Path) -> None:
+        """A picture over the limit is refused by its header, before a pixel is decoded."""
+        path = tmp_path / "photo.png"
+        path.write_bytes(encoded(Image.fromarray(picture()), "PNG"))
+        with pytest.raises(ImageError, match=r"photo\.png: 32x24 pixels; at most 767 are read"):
+            read_image(path, max_pixels=767)
+
+    def test_bomb(self, tmp_path: Path) -> None:
+        """A file of 60 bytes that claims 60000x60000 pixels costs nothing."""
+        path = tmp_path / "bomb.png"
+        header = b"IHDR" + (60_000).to_bytes(4, "big") * 2 + bytes([8, 2, 0, 0, 0])
+        chunks = [header, b"IDAT" + zlib.compress(bytes(9)), b"IEND"]
+        path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(map(chunk, chunks)))
+        with pytest.raises(ImageError, match=r"bomb\.png: .*(3600000000|60000x60000) pixels"):
+            read_image(path)
+
+    def test_other_formats(self, tmp_path: Path) -> None:
+        """Formats whose readers start other programs are not opened at all."""
+        path = tmp_path / "photo.jpg"
+        path.write_bytes(encoded(Image.fromarray(picture()), "EPS"))
+        with pytest.raises(ImageError, match="UnidentifiedImageError"):
+            read_image(path)
+
+    def test_floats(self, tmp_path: Path) -> None:
+        """Pixels without a fixed range are refused, not guessed at."""
+        path = tmp_path / "photo.tif"
+        Image.fromarray(np.ones((2, 2), dtype=np.float32)).save(path)
+        with pytest.raises(ImageError, match="floating-point"):
+            read_image(path)
+
+    @FEW
+    @given(st.data(), st.sampled_from(["JPEG", "PNG", "WEBP", "TIFF", "BMP"]))
+    def test_fuzz(self, tmp_path: Path, data: st.DataObject, form: str) -> None:
+        """Whatever the bytes, the answer is an RGB picture or an ``ImageError``."""
+        content = bytearray(encoded(Image.fromarray(picture(8, 8)), form))
+        for _ in range(data.draw(st.integers(1, 6))):
+            content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+        path = tmp_path / "fuzz.jpg"
+        path.write_bytes(content[: data.draw(st.integers(0, len(content)))])
+        try:
+            found = read_image(path, max_pixels=10_000)
+        except ImageError:
+            return
+        assert found.dtype == np.uint8
+        assert found.ndim == 3
+        assert found.shape[2] == 3
+
+
+class TestIsPlainJpeg:
+    """The contracts of ``is_plain_jpeg``."""
+
+    @pytest.mark.parametrize(
+        ("mode", "form", "orientation", "plain"),
+        [
+            ("RGB", "JPEG", 1, True),
+            ("L", "JPEG", 1, True),
+            ("RGB", "JPEG", 6, False),
+            ("CMYK", "JPEG", 1, False),
+            ("RGB", "PNG", 1, False),
+        ],
+    )
+    def test_values(
+        self, tmp_path: Path, mode: str, form: str, orientation: int, plain: bool
+    ) -> None:
+        """Only an upright RGB or grey JPEG needs no conversion."""
+        exif = Image.Exif()
+        exif[ORIENTATION] = orientation
+        path = tmp_path / "photo"
+        path.write_bytes(encoded(Image.fromarray(picture()).convert(mode), form, exif=exif))
+        assert is_plain_jpeg(path) is plain
+
+    def test_raises(self, tmp_path: Path) -> None:
+        """A file that is no image is refused by name."""
+        (tmp_path / "photo.jpg").write_text("<html>")
+        with pytest.raises(ImageError, match=r"photo\.jpg"):
+            is_plain_jpeg(tmp_path / "photo.jpg")
+
+
+class TestWriteImage:
+    """The contracts of ``write_image``."""
+
+    @FEW
+    @given(photographs)
+    def test_round_trip(self, tmp_path: Path, image: np.ndarray) -> None:
+        """What is written is read back, by us and by Pillow."""
+        write_image(tmp_path / "photo.png", image)
+        assert np.array_equal(read_image(tmp_path / "photo.png"), image)
+        assert np.array_equal(np.asarray(Image.open(tmp_path / "photo.png")), image)
+
+    @pytest.mark.parametrize(
+        "array", [np.zeros((2, 2), np.uint8), np.zeros((2, 2, 4), np.uint8), np.zeros((2, 2, 3))]
+    )
+    def test_raises(self, tmp_path: Path, array: np.ndarray) -> None:
+        """Arrays that are no RGB picture are refused and leave no file."""
+        with pytest.raises(ImageError, match=r"photo\.png: can't write"):
+            write_image(tmp_path / "photo.png", array)
+        assert list(tmp_path.iterdir()) == []
+
+
+class TestMasks:
+    """The contracts of ``read_mask``, ``write_mask`` and ``known_from_foreign``."""
+
+    @FEW
+    @given(masks)
+    def test_round_trip(self, tmp_path: Path, mask: np.ndarray) -> None:
+        """A mask comes back as it was, from a file of one bit a pixel: white is known."""
+        path = tmp_path / "mask.png"
+        write_mask(path, mask)
+        assert np.array_equal(read_mask(path), mask)
+        image = Image.open(path)
+        assert image.mode == "1"
+        assert np.array_equal(np.asarray(image), mask)
+
+    @pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA"])
+    def test_modes(self, tmp_path: Path, mode: str) -> None:
+        """A black and white picture is a mask in whichever mode it is saved."""
+        mask = np.random.default_rng(1).random((9, 7)) < 0.5
+        path = tmp_path / "mask.png"
+        Image.fromarray(mask).convert(mode).save(path)
+        assert np.array_equal(read_mask(path), mask)
+
+    def test_grey_is_refused(self, tmp_path: Path) -> None:
+        """Grey values are refused with their number, unless a threshold is given."""
+        path = tmp_path / "mask.png"
+        Image.fromarray(np.array([[0, 127, 128, 255]], dtype=np.uint8)).save(path)
+        with pytest.raises(MaskError, match=r"mask\.png: 2 of 4 pixels are neither 0 nor 255"):
+            read_mask(path)
+        assert read_mask(path, threshold=128).tolist() == [[False, False, True, True]]
+
+    def test_jpeg(self, tmp_path: Path) -> None:
+        """A mask that went through JPEG is found again by the threshold."""
+        mask = np.kron(np.random.default_rng(2).random((6, 6)) < 0.5, np.ones((8, 8))) > 0
+        path = tmp_path / "mask.jpg"
+        Image.fromarray(mask).convert("RGB").save(path, quality=80)
+        assert np.array_equal(read_mask(path, threshold=128), mask)
+
+    def test_raises(self, tmp_path: Path) -> None:
+        """Colour, too many pixels and wrong arrays are refused by name."""
+        path = tmp_path / "mask.png"
+        Image.fromarray(picture()).save(path)
+        with pytest.raises(MaskError, match="a colour image"):
+            read_mask(path)
+        with pytest.raises(MaskError, match="at most 9"):
+            read_mask(path, max_pixels=9)
+        with pytest.raises(MaskError, match="can't write"):
+            write_mask(path, np.zeros((2, 2), np.uint8))  # type: ignore[arg-type]
+
+    @FEW
+    @given(masks)
+    def test_foreign(self, mask: np.ndarray) -> None:
+        """Flipping exchanges known pixels and holes, and twice is not at all."""
+        assert not np.any(known_from_foreign(mask) & mask)
+        assert np.array_equal(known_from_foreign(known_from_foreign(mask)), mask)
+
+    @FEW
+    @given(st.binary(max_size=200))
+    def test_fuzz(self, tmp_path: Path, content: bytes) -> None:
+        """Bytes that are no image are a named error, never another."""
+        (tmp_path / "mask.png").write_bytes(content)
+        with pytest.raises(PConvError, match=r"mask\.png"):
+            read_mask(tmp_path / "mask.png")

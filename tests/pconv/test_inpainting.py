@@ -1,0 +1,271 @@
+"""Any picture is filled, and known pixels come back as they were."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from PIL import Image
+
+import pconv
+from pconv.errors import MaskError, ParameterError, ShapeError, WeightsError
+from pconv.inpainting import METHODS, Inpainter, inpaint, inpaint_batch
+from pconv.unet import PConvUNet, UNet, composite
+from pconv.weights import save_weights
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Keep tiny networks on one thread; starting more takes longer than their work."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def network() -> UNet:
+    """Return a tiny random network."""
+    torch.manual_seed(0)
+    return PConvUNet(width=2, levels=3).eval()
+
+
+@pytest.fixture(scope="module")
+def weights(network: UNet, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write that network as one trained on 32-px images."""
+    path = tmp_path_factory.mktemp("weights") / "last.safetensors"
+    save_weights(path, network, {"size_px": "32"})
+    return path
+
+
+def scene(height: int, width: int, seed: int = 0) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """Return noise, uint8 RGB, and a mask with a block and some lone pixels as holes."""
+    rng = np.random.default_rng(seed)
+    image = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+    known = rng.random((height, width)) > 0.02
+    top, left = int(rng.integers(height)), int(rng.integers(width))
+    known[top : top + height // 3, left : left + width // 3] = False
+    known[0, 0] = True
+    return image, known
+
+
+def changed(before: NDArray[Any], after: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return where any channel differs, ``(H, W)``."""
+    different = before != after
+    return different.any(axis=-1) if different.ndim == 3 else different
+
+
+class TestInpaint:
+    """One picture, one mask, one call."""
+
+    @given(
+        height=st.integers(16, 90),
+        width=st.integers(16, 90),
+        seed=st.integers(0, 99),
+        dtype=st.sampled_from(["u1", "u2", "f4", "f8"]),
+        channels=st.sampled_from([0, 1, 2, 3, 4]),
+    )
+    @settings(deadline=None, max_examples=12)
+    def test_known_pixels_stay(
+        self, weights: Path, height: int, width: int, seed: int, dtype: str, channels: int
+    ) -> None:
+        """Whatever size, dtype and channels: known pixels are bit-identical, holes are filled."""
+        rng = np.random.default_rng(seed)
+        shape = (height, width, channels) if channels else (height, width)
+        image = rng.random(shape).astype(dtype)
+        if np.dtype(dtype).kind == "u":
+            image = rng.integers(0, np.iinfo(dtype).max, shape, dtype=dtype)
+        known = scene(height, width, seed)[1]
+        filled = inpaint(image, known, weights=weights)
+        assert (filled.dtype, filled.shape) == (image.dtype, image.shape)
+        assert (filled[known] == image[known]).all()
+        assert changed(image, filled)[~known].mean() > 0.9
+
+    def test_one_window(self, network: UNet, weights: Path) -> None:
+        """A picture of the training size is what the network makes of it, composed."""
+        image, known = scene(32, 32)
+        tensor = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
+        mask = torch.from_numpy(known)[None, None]
+        with torch.inference_mode():
+            output = composite(network(tensor, mask).clamp(0, 1), tensor, mask)
+        wanted = (output[0].permute(1, 2, 0) * 255).round().numpy()
+        filled = inpaint(image, known, weights=weights)
+        assert np.abs(filled - wanted).max() <= 1
+
+    def test_deterministic(self, weights: Path) -> None:
+        """The same call gives the same bytes, and what lay in the holes plays no part."""
+        image, known = scene(70, 50)
+        other = np.where(known[..., None], image, 255 - image)
+        assert (
+            inpaint(image, known, weights=weights) == inpaint(other, known, weights=weights)
+        ).all()
+
+    @pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA"])
+    def test_pillow(self, weights: Path, mode: str) -> None:
+        """A Pillow image gives one of the same mode, the same as its array gives."""
+        image, known = scene(40, 50)
+        picture = Image.fromarray(image).convert(mode)
+        filled = inpaint(picture, Image.fromarray(known), weights=weights)
+        assert filled.mode == mode
+        assert (np.asarray(filled) == inpaint(np.asarray(picture), known, weights=weights)).all()
+
+    @pytest.mark.parametrize("method", [method for method in METHODS if method != "pconv"])
+    def test_without_network(self, method: str) -> None:
+        """Every other method fills without weights, in every dtype, and keeps known pixels."""
+        image, known = scene(40, 50)
+        for picture in (image, image.astype("u2") * 257, image / 255, image[..., 0]):
+            filled = inpaint(picture, known, method=method)
+            assert (filled[known] == picture[known]).all()
+            assert changed(picture, filled)[~known].mean() > 0.8
+
+    def test_no_hole(self, weights: Path) -> None:
+        """A picture without a hole comes back as a copy."""
+        image, known = scene(40, 50)[0], np.ones((40, 50), bool)
+        filled = inpaint(image, known, weights=weights)
+        assert (filled == image).all()
+        assert not np.shares_memory(filled, image)
+
+    def test_one_colour(self) -> None:
+        """A picture of one colour, holes and all sizes of windows, comes back whole."""
+        image = np.full((90, 120, 3), [10, 100, 200], np.uint8)
+        known = scene(90, 120)[1]
+        damaged = np.where(known[..., None], image, 0).astype(np.uint8)
+        assert (inpaint(damaged, known, method="mean", window_px=32) == image).all()
+
+    def test_max_side(self, weights: Path) -> None:
+        """Filled at reduced size, a picture keeps its size and its known pixels."""
+        image, known = scene(90, 120)
+        filled = inpaint(image, known, weights=weights, max_side=30)
+        assert (filled[known] == image[known]).all()
+        assert changed(image, filled)[~known].mean() > 0.9
+        assert (filled != inpaint(image, known, weights=weights)).any()
+
+    def test_half(self, weights: Path) -> None:
+        """In bfloat16 the fill is the same to its precision."""
+        image, known = scene(32, 32)
+        filled = inpaint(image, known, weights=weights, half=True)
+        wanted = inpaint(image, known, weights=weights)
+        assert (filled != wanted).any()
+        assert np.abs(filled.astype(int) - wanted).mean() < 6
+
+    def test_compile(self, weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The option hands the network to torch.compile, and changes nothing else."""
+        handed: list[object] = []
+
+        def compiled(model: Any) -> Any:
+            handed.append(model)
+            return model
+
+        monkeypatch.setattr(torch, "compile", compiled)
+        image, known = scene(32, 32)
+        filled = inpaint(image, known, weights=weights, compile=True)
+        assert len(handed) == 1
+        assert (filled == inpaint(image, known, weights=weights)).all()
+
+    def test_loaded_network(self, network: UNet) -> None:
+        """A network that is loaded already serves as weights, in windows of the wanted size."""
+        image, known = scene(60, 60)
+        filled = inpaint(image, known, weights=network, window_px=32)
+        assert (filled[known] == image[known]).all()
+        assert changed(image, filled)[~known].mean() > 0.9
+
+    def test_overwritten_weights(self, tmp_path: Path) -> None:
+        """Weights that are trained anew are read anew."""
+        image, known = scene(32, 32)
+        fills = []
+        for seed in range(2):
+            torch.manual_seed(seed)
+            save_weights(tmp_path / "last.safetensors", PConvUNet(width=2, levels=3))
+            fills.append(inpaint(image, known, weights=tmp_path / "last.safetensors"))
+        assert (fills[0] != fills[1]).any()
+
+    def test_public_name(self) -> None:
+        """It is what the package calls ``inpaint``."""
+        assert pconv.inpaint is inpaint
+
+    def test_no_weights(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Without weights the message names the way to some, and methods that need none."""
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.delenv("PCONV_WEIGHTS", raising=False)
+        with pytest.raises(WeightsError, match=r"make repro.*telea"):
+            inpaint(*scene(32, 32))
+
+    def test_missing_weights(self, tmp_path: Path) -> None:
+        """A file that isn't there is named."""
+        with pytest.raises(WeightsError, match="there is no such weights file"):
+            inpaint(*scene(32, 32), weights=tmp_path / "none.safetensors")
+
+    @pytest.mark.parametrize(
+        ("options", "words"),
+        [
+            ({"method": "talea"}, "did you mean telea"),
+            ({"method": "telea", "window_px": 4}, "window_px is 4"),
+            ({"method": "telea", "max_side": 0}, "max_side is 0"),
+        ],
+    )
+    def test_raises(self, options: Any, words: str) -> None:
+        """An impossible option is refused by name."""
+        with pytest.raises(ParameterError, match=words):
+            inpaint(*scene(32, 32), **options)
+
+    def test_device_raises(self, weights: Path) -> None:
+        """A device that is not here is refused by name."""
+        with pytest.raises(ParameterError, match="'abacus'"):
+            inpaint(*scene(32, 32), weights=weights, device="abacus")
+
+    def test_mask_raises(self) -> None:
+        """A mask that looks inverted is refused, unless large holes are allowed."""
+        image, known = scene(32, 32)
+        with pytest.raises(MaskError, match="inverted"):
+            inpaint(image, ~known, method="mean")
+        filled = inpaint(image, ~known, method="mean", allow_large_holes=True)
+        assert (filled[~known] == image[~known]).all()
+
+
+class TestInpaintBatch:
+    """Many pictures, one network."""
+
+    @pytest.mark.parametrize("sizes", [[(32, 32)] * 6, [(32, 32), (70, 50), (16, 90)]])
+    def test_values(self, weights: Path, sizes: list[tuple[int, int]]) -> None:
+        """Each picture is filled as it is alone, whether all are of one size or not."""
+        scenes = [scene(*size, seed) for seed, size in enumerate(sizes)]
+        images, masks = zip(*scenes, strict=True)
+        filled = inpaint_batch(images, masks, weights=weights)
+        for result, (image, known) in zip(filled, scenes, strict=True):
+            alone = inpaint(image, known, weights=weights)
+            assert (result[known] == image[known]).all()
+            assert np.abs(result.astype(int) - alone).max() <= 1
+
+    def test_array(self, weights: Path) -> None:
+        """An array of pictures is a sequence of pictures, small pictures of mixed kinds too."""
+        image, known = scene(32, 32)
+        images = np.stack([image, image[::-1]])
+        filled = inpaint_batch(images, np.stack([known, known[::-1]]), weights=weights)
+        assert (filled[1][known[::-1]] == images[1][known[::-1]]).all()
+        mixed = inpaint_batch([image, image[..., 0] / 255], [known, known], weights=weights)
+        assert (mixed[0] == filled[0]).all()
+        assert mixed[1].dtype == np.float64
+
+    def test_raises(self) -> None:
+        """As many masks as pictures are wanted."""
+        image, known = scene(32, 32)
+        with pytest.raises(ShapeError, match="2 pictures"):
+            inpaint_batch([image, image], [known], method="mean")
+
+
+class TestInpainter:
+    """The network is loaded once."""
+
+    def test_reuse(self, weights: Path, tmp_path: Path) -> None:
+        """It goes on working when the file is gone."""
+        path = tmp_path / "moved.safetensors"
+        path.write_bytes(weights.read_bytes())
+        fill = Inpainter(weights=path)
+        path.unlink()
+        image, known = scene(40, 40)
+        assert (fill(image, known) == inpaint(image, known, weights=weights)).all()

@@ -1,0 +1,290 @@
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.autograd import gradcheck
+
+from pconv import PartialConv2d
+from pconv.errors import ShapeError
+from pconv.layers import look, only_known, partial_conv2d, window_sum
+
+
+def naive(image, mask, weight, bias, stride, padding):
+    """Eq. 1 and 2 in loops: one window at a time, a mask for each channel, float64."""
+    image, mask, weight = (np.asarray(x.detach(), dtype=np.float64) for x in (image, mask, weight))
+    mask = np.broadcast_to(mask, image.shape)
+    around = ((0, 0), (0, 0), (padding, padding), (padding, padding))
+    image, mask = np.pad(image, around), np.pad(mask, around)
+    (batch, _, height, width), (filters, _, rows, columns) = image.shape, weight.shape
+    size = ((height - rows) // stride + 1, (width - columns) // stride + 1)
+    features, new_mask = np.zeros((batch, filters, *size)), np.zeros((batch, 1, *size))
+    for b, d, y, x in itertools.product(range(batch), range(filters), *map(range, size)):
+        window = np.s_[b, :, y * stride : y * stride + rows, x * stride : x * stride + columns]
+        seen = mask[window].sum()
+        if seen > 0:
+            product = (weight[d] * image[window] * mask[window]).sum()
+            features[b, d, y, x] = product * mask[window].size / seen
+            features[b, d, y, x] += 0.0 if bias is None else bias[d].item()
+            new_mask[b, 0, y, x] = 1
+    return torch.from_numpy(features), torch.from_numpy(new_mask)
+
+
+def case(seed, *, channels=3, size=(8, 7), known=0.3, batch=2, per_channel=False):
+    """Draw an image and a mask in float64."""
+    rng = torch.Generator().manual_seed(seed)
+    image = torch.randn(batch, channels, *size, generator=rng, dtype=torch.float64)
+    shape = (batch, channels if per_channel else 1, *size)
+    return image, (torch.rand(shape, generator=rng) < known).double()
+
+
+def layer(*args, seed=0, **kwargs):
+    """Build a layer in float64 with weights from a seed."""
+    torch.manual_seed(seed)
+    return PartialConv2d(*args, **kwargs).double()
+
+
+seeds = st.integers(0, 2**31)
+shares = st.sampled_from([0.0, 0.05, 0.5, 0.95, 1.0])
+laws = settings(deadline=None, max_examples=25)
+
+
+class TestPartialConv2d:
+    """Eq. 1 and 2, against loops in float64."""
+
+    @pytest.mark.parametrize("kernel", [1, 2, 3, 4, 5, 6, 7])
+    @pytest.mark.parametrize("stride", [1, 2])
+    @pytest.mark.parametrize("bias", [True, False])
+    @pytest.mark.parametrize("per_channel", [True, False])
+    def test_values(self, kernel, stride, bias, per_channel):
+        """Features and mask are those of Eq. 1 and 2 evaluated window by window."""
+        image, mask = case(kernel, known=0.1, per_channel=per_channel)
+        conv = layer(3, 2, kernel, stride, kernel // 2, bias=bias)
+        features, new_mask = conv(image, mask)
+        wanted = naive(image, mask, conv.weight, conv.bias, stride, kernel // 2)
+        torch.testing.assert_close(features, wanted[0])
+        assert torch.equal(new_mask, wanted[1])
+
+    @pytest.mark.parametrize("kernel", [(1, 3), (4, 2)])
+    def test_oblong_kernels(self, kernel):
+        """Height and width of a kernel are not confused."""
+        image, mask = case(1)
+        conv = layer(3, 2, kernel)
+        wanted = naive(image, mask, conv.weight, conv.bias, 1, 0)
+        torch.testing.assert_close(conv(image, mask), wanted)
+
+    @pytest.mark.parametrize("stride", [1, 2])
+    def test_two_masks(self, stride):
+        """Two groups of channels with two masks give what their concatenation gives."""
+        (first, mask_1), (second, mask_2) = case(1, channels=4, known=0.1), case(2, known=0.1)
+        conv = layer(7, 2, 3, stride, 1)
+        masks = torch.cat([mask_1.expand_as(first), mask_2.expand_as(second)], dim=1)
+        wanted = naive(torch.cat([first, second], 1), masks, conv.weight, conv.bias, stride, 1)
+        torch.testing.assert_close(conv((first, second), (mask_1, mask_2)), wanted)
+        torch.testing.assert_close(conv(torch.cat([first, second], 1), masks), wanted)
+
+    @pytest.mark.parametrize("per_channel", [True, False])
+    def test_gradcheck(self, per_channel):
+        """Gradients to image, weight and bias are those of finite differences."""
+        image, mask = case(3, channels=2, size=(4, 3), batch=1, per_channel=per_channel)
+        conv = layer(2, 2, 3, 2, 1)
+
+        def features(image, weight, bias):
+            return partial_conv2d(image, mask, weight, bias, (2, 2), (1, 1))[0]
+
+        inputs = (image.requires_grad_(), conv.weight, conv.bias)
+        assert gradcheck(features, inputs)
+
+    def test_gradients_of_loops(self):
+        """The weight's gradient is the features' sum over windows, taken from the naive version."""
+        image, mask = case(4, size=(5, 5))
+        conv = layer(3, 1, 3, 1, 1)
+        conv(image, mask)[0].sum().backward()
+        for index in itertools.product(range(1), range(3), range(3), range(3)):
+            unit = torch.zeros_like(conv.weight)
+            unit[index] = 1
+            wanted = naive(image, mask, unit, None, 1, 1)[0].sum()
+            torch.testing.assert_close(conv.weight.grad[index], wanted)
+
+    def test_border_is_hole(self):
+        """An all-known image is scaled by 1.5 at the edges of a 3×3 and by 2.25 in the corners."""
+        ones = torch.ones(1, 1, 5, 6)
+        conv = PartialConv2d(1, 1, 3, padding=1, bias=False)
+        torch.nn.init.ones_(conv.weight)
+        ratio = conv(ones, ones)[0] / F.conv2d(ones, conv.weight, padding=1)
+        assert ratio[0, 0, 0, 0] == ratio[0, 0, -1, -1] == 2.25
+        assert ratio[0, 0, 0, 2] == ratio[0, 0, 2, 0] == 1.5
+        assert ratio[0, 0, 2, 2] == 1
+
+    def test_nothing_known(self):
+        """Without a known pixel in sight the output is zero and the bias absent."""
+        conv = PartialConv2d(3, 4, 3, padding=1)
+        features, mask = conv(torch.randn(1, 3, 9, 9), torch.zeros(1, 1, 9, 9))
+        assert not features.any()
+        assert not mask.any()
+
+    @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+    @pytest.mark.parametrize("known", [0.0, 0.02, 1.0])
+    def test_half_precision(self, dtype, known):
+        """Half precision is Eq. 1 with one rounding of the scale, and finite everywhere."""
+        image, mask = case(5, size=(12, 12), known=known)
+        conv = layer(3, 4, 7, 2, 3)
+        low = PartialConv2d(3, 4, 7, 2, 3).to(dtype)
+        low.load_state_dict(conv.state_dict())
+        conv.load_state_dict(low.state_dict())
+        image = image.to(dtype)
+        features, new_mask = low(image, mask.to(dtype))
+        wanted, wanted_mask = conv(image.double(), mask)
+        assert features.dtype == new_mask.dtype == dtype
+        eps = torch.finfo(dtype).eps
+        torch.testing.assert_close(features.double(), wanted, rtol=4 * eps, atol=8 * eps)
+        assert torch.equal(new_mask.double(), wanted_mask)
+
+    def test_counts_beyond_half_precision(self):
+        """Counts that float16 can't hold, 49·1024 and one less, still give the right ratio."""
+        mask = torch.ones(1, 1024, 7, 7, dtype=torch.float16)
+        mask[0, 0, 0, 0] = 0
+        seen = window_sum(mask, (7, 7))
+        assert seen.item() == 49 * 1024 - 1
+        ratio = look(seen, 49 * 1024, torch.float16).ratio
+        assert ratio.item() == np.float32(49 * 1024 / (49 * 1024 - 1)) != 1
+
+    def test_no_state(self):
+        """A call with a hole does not change the next call without one."""
+        (image, mask), full = case(6), torch.ones(2, 1, 8, 7)
+        conv = layer(3, 2, 3, padding=1)
+        before = conv(image, full)[0]
+        conv(image, mask)
+        assert torch.equal(conv(image, full)[0], before)
+        assert set(conv.state_dict()) == {"weight", "bias"}
+
+    @pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.float32])
+    def test_mask_dtypes(self, dtype):
+        """A mask may be bool, integer or float; the new mask is of the same kind."""
+        image, mask = case(7)
+        conv = layer(3, 2, 3, padding=1)
+        features, new_mask = conv(image, mask.to(dtype))
+        assert new_mask.dtype == dtype
+        assert torch.equal(features, conv(image, mask)[0])
+
+    def test_inputs_untouched(self):
+        """Image and mask are as before after a call."""
+        image, mask = case(8)
+        copies = image.clone(), mask.clone()
+        layer(3, 2, 3, padding=1)(image, mask)
+        assert torch.equal(image, copies[0])
+        assert torch.equal(mask, copies[1])
+
+    @pytest.mark.parametrize(
+        ("image", "mask", "match"),
+        [
+            ((1, 3, 8, 8), (1, 1, 8, 7), r"\(1, 1, 8, 7\).*wanted \(1, 1, 8, 8\)"),
+            ((2, 3, 8, 8), (1, 1, 8, 8), r"wanted \(2, 1, 8, 8\)"),
+            ((1, 3, 8, 8), (1, 2, 8, 8), r"or \(1, 3, 8, 8\)"),
+            ((1, 4, 8, 8), (1, 1, 8, 8), "4 channels"),
+        ],
+    )
+    def test_raises(self, image, mask, match):
+        """Shapes that do not fit together are named."""
+        with pytest.raises(ShapeError, match=match):
+            PartialConv2d(3, 2, 3)(torch.zeros(image), torch.zeros(mask))
+
+    def test_raises_on_missing_mask(self):
+        """Two groups of channels need two masks."""
+        image, mask = torch.zeros(1, 3, 8, 8), torch.ones(1, 1, 8, 8)
+        with pytest.raises(ShapeError, match="as many masks, not 1"):
+            PartialConv2d(6, 2, 3)((image, image), (mask,))
+
+
+class TestLaws:
+    """What holds for every image, mask and kernel."""
+
+    @laws
+    @given(seeds, shares, st.sampled_from([1e30, -7.0, math.inf, math.nan]))
+    def test_values_under_holes(self, seed, known, anything):
+        """Values under holes never matter, not even infinite ones."""
+        image, mask = case(seed, known=known)
+        conv = layer(3, 2, 3, 2, 1)
+        changed = torch.where(mask == 0, anything, image)
+        assert torch.equal(conv(changed, mask)[0], conv(image, mask)[0])
+
+    @laws
+    @given(seeds, shares, st.sampled_from([1, 3, 5]))
+    def test_mask_grows(self, seed, known, kernel):
+        """At stride 1 the new mask contains the old one."""
+        image, mask = case(seed, known=known)
+        new_mask = layer(3, 2, kernel, padding=kernel // 2)(image, mask)[1]
+        assert (new_mask >= mask).all()
+
+    @laws
+    @given(seeds, shares, st.sampled_from([-3.0, 0.25, 1e6]))
+    def test_scaling(self, seed, known, factor):
+        """Without bias, scaling the input scales the output."""
+        image, mask = case(seed, known=known)
+        conv = layer(3, 2, 3, 2, 1, bias=False)
+        torch.testing.assert_close(conv(factor * image, mask)[0], factor * conv(image, mask)[0])
+
+    @laws
+    @given(seeds, st.integers(1, 7), st.sampled_from([1, 2]))
+    def test_full_mask(self, seed, kernel, stride):
+        """With nothing missing it is the ordinary convolution away from borders."""
+        image, mask = case(seed, known=2.0)
+        conv = layer(3, 2, kernel, stride)
+        wanted = F.conv2d(image, conv.weight, conv.bias, stride)
+        torch.testing.assert_close(conv(image, mask)[0], wanted)
+
+    @laws
+    @given(seeds, shares, st.permutations(range(3)))
+    def test_permutation(self, seed, known, order):
+        """Permuting channels of image, mask and kernel together changes nothing."""
+        image, mask = case(seed, known=known, per_channel=True)
+        conv = layer(3, 2, 3, 2, 1)
+        found = partial_conv2d(
+            image[:, order], mask[:, order], conv.weight[:, order], conv.bias, (2, 2), (1, 1)
+        )
+        torch.testing.assert_close(found, conv(image, mask))
+
+    @laws
+    @given(seeds, shares, st.integers(1, 5), st.sampled_from([1, 2]))
+    def test_equal_channels(self, seed, known, kernel, stride):
+        """A one-channel mask is a mask with that channel repeated."""
+        image, mask = case(seed, known=known)
+        conv = layer(3, 2, kernel, stride, kernel // 2)
+        torch.testing.assert_close(conv(image, mask), conv(image, mask.repeat(1, 3, 1, 1)))
+
+
+class TestOnlyKnown:
+    """X ⊙ M of Eq. 1."""
+
+    def test_values(self):
+        """Known values stay, the rest is zero."""
+        image, mask = case(9)
+        assert torch.equal(only_known(image, mask), image * mask)
+
+    def test_gradient(self):
+        """No gradient reaches what lies under holes."""
+        image, mask = case(10)
+        only_known(image.requires_grad_(), mask).sum().backward()
+        assert torch.equal(image.grad, mask.expand_as(image))
+
+
+class TestWindowSum:
+    """sum(M) of Eq. 1."""
+
+    def test_values(self):
+        """Counts are those of a convolution with ones, in float32."""
+        _, mask = case(11, per_channel=True)
+        found = window_sum(mask, (3, 2), (2, 1), (2, 1))
+        ones = torch.ones(1, 3, 3, 2, dtype=torch.float64)
+        wanted = F.conv2d(mask, ones, stride=(2, 1), padding=(2, 1))
+        assert found.dtype == torch.float32
+        assert torch.equal(found.double(), wanted)
+
+    def test_no_gradient(self):
+        """The mask path keeps no graph."""
+        _, mask = case(12)
+        assert not window_sum(mask.requires_grad_(), (3, 3)).requires_grad

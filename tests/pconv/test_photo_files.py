@@ -1,0 +1,300 @@
+"""Photographs survive reading and writing; other libraries see the same pixels and words."""
+
+import io
+import struct
+import zlib
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import tifffile
+from numpy.typing import NDArray
+from PIL import Image, ImageCms, ImageOps
+
+from pconv.errors import ImageError
+from pconv.photo_files import Photo, read_photo, write_photo
+
+PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+ORIENTATION, MAKER, EXIF_IFD, GPS_IFD, EXPOSURE = 0x0112, 0x010F, 0x8769, 0x8825, 0x829A
+
+
+def noise(dtype: str, *shape: int) -> NDArray[Any]:
+    """Return random pixels of a dtype."""
+    rng = np.random.default_rng(0)
+    return rng.integers(0, np.iinfo(dtype).max, shape, dtype=dtype, endpoint=True)
+
+
+def words(orientation: int = 6) -> Image.Exif:
+    """Return EXIF data with an orientation, an exposure and a place."""
+    exif = Image.Exif()
+    exif[ORIENTATION], exif[MAKER] = orientation, "Maker"
+    exif.get_ifd(EXIF_IFD)[EXPOSURE] = 0.008
+    exif.get_ifd(GPS_IFD)[1] = "N"
+    return exif
+
+
+def seen_by_others(path: Path) -> NDArray[Any]:
+    """Read pixels with tifffile or OpenCV, RGB(A), not turned; grey and alpha stay two channels."""
+    if path.suffix == ".tif":
+        return np.asarray(tifffile.imread(path))
+    pixels = np.asarray(cv2.imread(str(path), cv2.IMREAD_UNCHANGED))
+    if pixels.ndim == 2:
+        return pixels
+    return pixels[..., [2, 1, 0, 3][: pixels.shape[2]]]
+
+
+class TestRoundTrip:
+    """What is written is what was meant, says another library."""
+
+    @pytest.mark.parametrize("suffix", [".png", ".tif"])
+    @pytest.mark.parametrize("dtype", ["u1", "u2"])
+    @pytest.mark.parametrize("shape", [(5, 7), (5, 7, 2), (5, 7, 3), (5, 7, 4)])
+    def test_pixels(self, tmp_path: Path, suffix: str, dtype: str, shape: tuple[int, ...]) -> None:
+        """PNG and TIFF hold 8 and 16 bits, grey, colour and alpha, bit for bit."""
+        path, pixels = tmp_path / f"photo{suffix}", noise(dtype, *shape)
+        write_photo(path, Photo(pixels))
+        others = seen_by_others(path)
+        if suffix == ".png" and shape[-1] == 2:  # OpenCV repeats the grey
+            others = others[..., [0, 3]]
+        assert others.dtype == pixels.dtype
+        assert (others == pixels).all()
+
+    @pytest.mark.parametrize("suffix", [".png", ".tif"])
+    @pytest.mark.parametrize("dtype", ["u1", "u2"])
+    @pytest.mark.parametrize("shape", [(5, 7), (5, 7, 3), (5, 7, 4)])
+    def test_all(self, tmp_path: Path, suffix: str, dtype: str, shape: tuple[int, ...]) -> None:
+        """A file that is read and written has pixels, profile, EXIF and orientation as before."""
+        path, again = tmp_path / f"photo{suffix}", tmp_path / f"again{suffix}"
+        exif = words().tobytes().removeprefix(b"Exif\0\0")
+        write_photo(path, Photo(noise(dtype, *shape), 6, PROFILE, exif))
+        write_photo(again, read_photo(path))
+        assert (seen_by_others(again) == noise(dtype, *shape)).all()
+        with Image.open(again) as image:
+            assert image.info["icc_profile"] == PROFILE
+            found = image.getexif()
+            assert found[ORIENTATION] == 6
+            assert found[MAKER] == "Maker"
+            assert found.get_ifd(EXIF_IFD)[EXPOSURE] == pytest.approx(0.008)
+            assert found.get_ifd(GPS_IFD)[1] == "N"
+
+    @pytest.mark.parametrize("suffix", [".png", ".tif", ".webp"])
+    def test_from_jpeg(self, tmp_path: Path, suffix: str) -> None:
+        """A JPEG file's decoded pixels, profile, EXIF and orientation go into a lossless file."""
+        path, again = tmp_path / "photo.jpg", tmp_path / f"again{suffix}"
+        Image.fromarray(noise("u1", 30, 40, 3)).save(path, exif=words(), icc_profile=PROFILE)
+        write_photo(again, read_photo(path))
+        with Image.open(path) as image, Image.open(again) as result:
+            assert result.getexif()[ORIENTATION] == 6
+            upright = [np.asarray(ImageOps.exif_transpose(each)) for each in (image, result)]
+            assert (upright[0] == upright[1]).all()
+            assert result.info["icc_profile"] == PROFILE
+            assert result.getexif().get_ifd(EXIF_IFD)[EXPOSURE] == pytest.approx(0.008)
+
+    def test_to_jpeg(self, tmp_path: Path) -> None:
+        """JPEG, where asked for, keeps what it can."""
+        path = tmp_path / "photo.jpg"
+        exif = words().tobytes().removeprefix(b"Exif\0\0")
+        write_photo(path, Photo(np.full((30, 40, 3), 90, np.uint8), 6, PROFILE, exif))
+        photo = read_photo(path)
+        assert np.abs(photo.pixels.astype(int) - 90).max() <= 2
+        assert (photo.orientation, photo.icc_profile) == (6, PROFILE)
+
+    def test_png_words(self, tmp_path: Path) -> None:
+        """Text, gamma and resolution of a PNG file are kept."""
+        path, again = tmp_path / "photo.png", tmp_path / "again.png"
+        image = Image.fromarray(noise("u1", 5, 7, 3))
+        from PIL.PngImagePlugin import PngInfo
+
+        info = PngInfo()
+        info.add_text("Title", "a photo")
+        info.add(b"gAMA", struct.pack(">I", 45455))
+        image.save(path, pnginfo=info, dpi=(300, 300))
+        write_photo(again, read_photo(path))
+        with Image.open(again) as result:
+            assert result.info["Title"] == "a photo"
+            assert result.info["gamma"] == pytest.approx(0.45455)
+            assert result.info["dpi"] == pytest.approx((300, 300), abs=0.1)
+
+    def test_no_thumbnail(self, tmp_path: Path) -> None:
+        """The thumbnail in EXIF, which shows what was painted over, does not survive."""
+        thumbnail = b"\xff\xd8 a small picture of the secret \xff\xd9"
+        blob = (
+            b"II*\0"
+            + struct.pack("<IH", 8, 1)
+            + struct.pack("<HHII", ORIENTATION, 3, 1, 1)
+            + struct.pack("<IH", 26, 2)  # IFD1
+            + struct.pack("<HHII", 513, 4, 1, 56)
+            + struct.pack("<HHII", 514, 4, 1, len(thumbnail))
+            + struct.pack("<I", 0)
+            + thumbnail
+        )
+        path, again = tmp_path / "photo.jpg", tmp_path / "again.png"
+        Image.fromarray(noise("u1", 16, 16, 3)).save(path, exif=b"Exif\0\0" + blob)
+        assert thumbnail in path.read_bytes()
+        write_photo(again, read_photo(path))
+        assert thumbnail not in again.read_bytes()
+        with Image.open(again) as result:
+            assert result.getexif()[ORIENTATION] == 1
+
+
+class TestReadPhoto:
+    """Whatever is in a file is read as it is, or refused."""
+
+    @pytest.mark.parametrize(
+        ("mode", "shape"),
+        [("1", (5, 7)), ("L", (5, 7)), ("LA", (5, 7, 2)), ("P", (5, 7, 3)), ("RGBA", (5, 7, 4))],
+    )
+    def test_modes(self, tmp_path: Path, mode: str, shape: tuple[int, ...]) -> None:
+        """Every kind of PNG has the channels it needs."""
+        image = Image.fromarray(noise("u1", 5, 7, 3)).convert(mode)
+        image.save(tmp_path / "photo.png")
+        pixels = read_photo(tmp_path / "photo.png").pixels
+        assert pixels.shape == shape
+        wanted = image.convert("RGB" if mode == "P" else "L" if mode == "1" else mode)
+        assert (pixels == np.asarray(wanted)).all()
+
+    @pytest.mark.parametrize("mode", ["L", "RGB", "P"])
+    def test_key_colour(self, tmp_path: Path, mode: str) -> None:
+        """A colour that a PNG calls transparent becomes alpha."""
+        pixels = np.zeros((5, 7, 3), np.uint8)
+        pixels[2, 3] = 255
+        key: Any = {"L": 255, "RGB": (255, 255, 255), "P": None}[mode]
+        image = Image.fromarray(pixels).convert(mode)
+        if mode == "P":
+            key = image.getpixel((3, 2))
+        image.save(tmp_path / "photo.png", transparency=key)
+        alpha = read_photo(tmp_path / "photo.png").pixels[..., -1]
+        assert alpha[2, 3] == 0
+        assert (alpha == 255).sum() == 34
+
+    @pytest.mark.parametrize("dtype", ["u1", "u2"])
+    @pytest.mark.parametrize(
+        "options", [{}, {"compression": "zlib"}, {"byteorder": ">"}, {"tile": (16, 16)}]
+    )
+    def test_tiff(self, tmp_path: Path, dtype: str, options: Any) -> None:
+        """TIFF files of another writer, compressed or of another byte order, are read exactly."""
+        pixels = noise(dtype, 20, 30, 3)
+        tifffile.imwrite(tmp_path / "photo.tif", pixels, photometric="rgb", **options)
+        assert (read_photo(tmp_path / "photo.tif").pixels == pixels).all()
+
+    @pytest.mark.parametrize("dtype", ["u1", "u2"])
+    @pytest.mark.parametrize("orientation", range(1, 9))
+    def test_turned_tiff(self, tmp_path: Path, orientation: int, dtype: str) -> None:
+        """TIFF files, which other readers turn upright, are read as they are stored."""
+        path, pixels = tmp_path / "photo.tif", noise(dtype, 5, 7, 3)
+        tag = (ORIENTATION, "H", 1, orientation, True)
+        tifffile.imwrite(path, pixels, photometric="rgb", extratags=[tag])
+        photo = read_photo(path)
+        assert photo.orientation == orientation
+        assert (photo.pixels == pixels).all()
+
+    @pytest.mark.parametrize("orientation", range(1, 9))
+    def test_orientation(self, tmp_path: Path, orientation: int) -> None:
+        """Upright is what Pillow calls upright, and turning back gives the stored pixels."""
+        path = tmp_path / "photo.png"
+        Image.fromarray(noise("u1", 5, 7, 3)).save(path, exif=words(orientation))
+        photo = read_photo(path)
+        with Image.open(path) as image:
+            assert (photo.upright == np.asarray(ImageOps.exif_transpose(image))).all()
+        assert (photo.with_upright(photo.upright).pixels == photo.pixels).all()
+
+    def test_damaged_exif(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        """Damaged EXIF data is left out with a warning; the pixels are good."""
+        path = tmp_path / "photo.jpg"
+        blob = b"II*\0" + struct.pack("<IH", 8, 1) + struct.pack("<HHII", MAKER, 5, 3, 9999)
+        Image.new("RGB", (8, 8)).save(path, exif=b"Exif\0\0" + blob)
+        photo = read_photo(path)
+        assert photo.pixels.shape == (8, 8, 3)
+        assert photo.orientation == 1
+
+    def test_cmyk(self, tmp_path: Path) -> None:
+        """CMYK becomes RGB, and a profile that no longer fits is dropped."""
+        path = tmp_path / "photo.jpg"
+        Image.new("CMYK", (8, 8)).save(path, icc_profile=PROFILE)
+        photo = read_photo(path)
+        assert photo.pixels.shape == (8, 8, 3)
+        assert photo.icc_profile is None
+
+    def test_pages(self, tmp_path: Path) -> None:
+        """A file with several pages is refused rather than losing them."""
+        path = tmp_path / "photo.tif"
+        tifffile.imwrite(path, noise("u1", 2, 16, 16, 3), photometric="rgb")
+        with pytest.raises(ImageError, match="2 pictures in one file"):
+            read_photo(path)
+
+    @pytest.mark.parametrize(
+        ("options", "words"),
+        [
+            ({"photometric": "rgb", "extrasamples": ["assocalpha"]}, "multiplied by alpha"),
+            ({"photometric": "rgb", "planarconfig": "separate"}, "separate channel planes"),
+            ({"photometric": "miniswhite"}, "0 is white"),
+        ],
+    )
+    def test_odd_tiff(self, tmp_path: Path, options: Any, words: str) -> None:
+        """TIFF files whose pixels would come back otherwise stored are refused."""
+        shape = {"multiplied by alpha": (9, 9, 4), "0 is white": (9, 9)}.get(words, (3, 9, 9))
+        tifffile.imwrite(tmp_path / "photo.tif", noise("u2", *shape), **options)
+        with pytest.raises(ImageError, match=words):
+            read_photo(tmp_path / "photo.tif")
+
+    def test_float(self, tmp_path: Path) -> None:
+        """Floating-point files are refused."""
+        tifffile.imwrite(tmp_path / "photo.tif", np.zeros((16, 16), np.float32))
+        with pytest.raises(ImageError, match="32-bit"):
+            read_photo(tmp_path / "photo.tif")
+
+    @pytest.mark.parametrize("content", [b"", b"no image", None])
+    def test_raises(self, tmp_path: Path, content: bytes | None) -> None:
+        """What is missing, or no image, is named."""
+        path = tmp_path / "photo.png"
+        if content is not None:
+            path.write_bytes(content)
+        with pytest.raises(ImageError, match=r"photo\.png"):
+            read_photo(path)
+
+    def test_truncated(self, tmp_path: Path) -> None:
+        """Half a file is refused."""
+        buffer = io.BytesIO()
+        Image.fromarray(noise("u1", 64, 64, 3)).save(buffer, "PNG")
+        path = tmp_path / "photo.png"
+        path.write_bytes(buffer.getvalue()[:4000])
+        with pytest.raises(ImageError, match=r"photo\.png"):
+            read_photo(path)
+
+    def test_limit(self, tmp_path: Path) -> None:
+        """Too many pixels are refused before they are decoded."""
+        header = struct.pack(">IIBBBBB", 11000, 10000, 8, 2, 0, 0, 0)
+        chunk = b"IHDR" + header
+        data = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk
+        path = tmp_path / "photo.png"
+        path.write_bytes(
+            data + struct.pack(">I", zlib.crc32(chunk)) + struct.pack(">I", 0) + b"IDAT"
+        )
+        with pytest.raises(ImageError, match="11000x10000"):
+            read_photo(path)
+
+
+class TestWritePhoto:
+    """A file is written whole, in a format that holds it."""
+
+    @pytest.mark.parametrize("name", ["photo.gif", "photo", "photo.bmp"])
+    def test_suffix(self, tmp_path: Path, name: str) -> None:
+        """Other endings are refused, naming those that can be written."""
+        with pytest.raises(ImageError, match=r"\.png, \.tif"):
+            write_photo(tmp_path / name, Photo(noise("u1", 5, 7, 3)))
+
+    @pytest.mark.parametrize(
+        ("name", "pixels"),
+        [
+            ("photo.jpg", noise("u2", 5, 7, 3)),
+            ("photo.jpg", noise("u1", 5, 7, 4)),
+            ("photo.webp", noise("u2", 5, 7)),
+        ],
+    )
+    def test_loss(self, tmp_path: Path, name: str, pixels: NDArray[Any]) -> None:
+        """A format that would lose bits or alpha is refused, and nothing is left behind."""
+        with pytest.raises(ImageError, match="can't hold"):
+            write_photo(tmp_path / name, Photo(pixels))
+        assert list(tmp_path.iterdir()) == []

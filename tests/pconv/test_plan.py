@@ -1,0 +1,71 @@
+"""The plan of a run: its phases, and its name."""
+
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_run import PLAN
+
+from pconv.errors import ParameterError
+from pconv.losses import LossWeights
+
+OTHER: dict[str, Any] = {
+    "kind": "plain",
+    "features": "imagenet",
+    "precision": "bf16",
+    "weights": LossWeights(style=1),
+    "tf32": True,
+    "channels_last": True,
+    "compile": True,
+    "epochs": 9,
+}
+
+
+class TestTrainingPlan:
+    """`TrainingPlan`."""
+
+    def test_phases(self) -> None:
+        """The second phase begins after `finetune_from_epoch`, with its own rate."""
+        plan = replace(PLAN, epochs=5, finetune_from_epoch=3)
+        assert [plan.phase(epoch) for epoch in range(1, 6)] == [1, 1, 1, 2, 2]
+        rates = [plan.phase_learning_rate(epoch) for epoch in (3, 4)]
+        assert rates == [plan.learning_rate, plan.finetune_learning_rate]
+
+    def test_is_due(self) -> None:
+        """Something is done every so many epochs, and after the last."""
+        plan = replace(PLAN, epochs=8)
+        assert [epoch for epoch in range(1, 9) if plan.is_due(epoch, 3)] == [3, 6, 8]
+
+    @pytest.mark.parametrize("name", ["first_epoch", "finetune_from_epoch"])
+    @pytest.mark.parametrize("value", [0, PLAN.epochs + 1])
+    def test_raises(self, name: str, value: int) -> None:
+        """An epoch that never comes is refused."""
+        with pytest.raises(ParameterError, match=f"{name} is {value}; wanted from 1 to epochs"):
+            replace(PLAN, **{name: value})
+
+    @pytest.mark.parametrize("name", [field.name for field in fields(PLAN)])
+    def test_fingerprint_reads_every_field(self, name: str) -> None:
+        """No two plans that differ in one field have one name."""
+        value = OTHER.get(name) or getattr(PLAN, name) * 1.5
+        if name in ("first_epoch", "finetune_from_epoch"):
+            value = 3
+        assert replace(PLAN, **{name: value}).fingerprint("data") != PLAN.fingerprint("data")
+
+    def test_fingerprint_reads_data_and_features(self, tmp_path: Path) -> None:
+        """Other data or another file of features under the same name is another run."""
+        assert PLAN.fingerprint("a", "b") != PLAN.fingerprint("ab")
+        file = tmp_path / "vgg.pth"
+        file.write_bytes(b"one")
+        plan = replace(PLAN, features=str(file))
+        before = plan.fingerprint("a")
+        assert before == plan.fingerprint("a")
+        file.write_bytes(b"two")
+        assert plan.fingerprint("a") != before
+
+    def test_about(self) -> None:
+        """The header's words hold every field, loss weights flat."""
+        about = PLAN.about()
+        assert about["finetune_learning_rate"] == "0.0005"
+        assert about["weight_tv"] == "0.1"
+        assert all(isinstance(value, str) for value in about.values())

@@ -1,0 +1,381 @@
+"""A training run one can trust: tiny networks, real losses, real kills."""
+
+import json
+import logging
+import math
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny_run
+import torch
+from tiny_run import METHOD, PLAN, STEPS, data, held_out, run
+
+from pconv import training
+from pconv.dataset import Batches, ImageSet
+from pconv.errors import DataError, ParameterError, TrainingError
+from pconv.losses import InpaintingLoss, LossWeights
+from pconv.progress import Hooks, Record, TrainedRun
+from pconv.ranks import Ranks, open_ranks
+from pconv.stopping import EXIT_OUT_OF_TIME, TrainingStopped
+from pconv.training import run_fingerprint, train
+from pconv.unet import PConvUNet
+from pconv.weights import load_weights, read_about
+
+
+@pytest.fixture(scope="module")
+def unstopped(tmp_path_factory: pytest.TempPathFactory) -> TrainedRun:
+    """A run that nothing stopped."""
+    return run(tmp_path_factory.mktemp("unstopped"))
+
+
+def files_of(trained: TrainedRun, folder: Path) -> dict[str, bytes]:
+    """The bytes a run leaves."""
+    trained.write(folder)
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def assert_same_bytes(one: TrainedRun, other: TrainedRun, folder: Path) -> None:
+    """Compare weights and logs byte by byte."""
+    assert files_of(one, folder / "one") == files_of(other, folder / "other")
+
+
+def numbers(record: Record) -> dict[str, float]:
+    """What was measured in an epoch."""
+    return {name: value for name, value in record.items() if value is not None}
+
+
+def stop_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the time of a run be up when it has taken so many steps."""
+    asked = iter([False] * step + [True])
+    monkeypatch.setattr("pconv.stopping.StopRequest.came", property(lambda _: next(asked)))
+
+
+class TestTrain:
+    """The loop as a whole."""
+
+    def test_smoke(self, unstopped: TrainedRun) -> None:
+        """The loss and the error on held-out pairs fall."""
+        totals = [record["total"] for record in unstopped.progress.records]
+        errors = [r["valid_hole_l1"] for r in unstopped.progress.records if r["valid_hole_l1"]]
+        assert totals[-1] < totals[0]
+        assert errors[-1] < errors[0]
+
+    def test_log(self, unstopped: TrainedRun) -> None:
+        """Each epoch has one record; held-out pairs are measured every second one here."""
+        records = unstopped.progress.records
+        assert [r["epoch"] for r in records] == [1, 2, 3, 4]
+        assert [r["phase"] for r in records] == [1, 1, 2, 2]
+        assert [r["learning_rate"] for r in records] == [2e-3, 2e-3, 5e-4, 5e-4]
+        assert [r["valid_hole_l1"] is not None for r in records] == [False, True, False, True]
+        for record in records:
+            parts = record["valid"] + 6 * record["hole"] + 0.1 * record["tv"]
+            assert record["total"] == pytest.approx(parts, rel=1e-4)
+
+    def test_values(self, unstopped: TrainedRun) -> None:
+        """A loop of ten plain lines gives the same losses in both phases."""
+        torch.set_num_threads(PLAN.threads)
+        images, masks = torch.tensor(data().images), torch.tensor(data().masks)
+        torch.manual_seed(PLAN.seed)
+        model = PConvUNet(width=PLAN.width, levels=PLAN.levels)
+        loss = InpaintingLoss(None, PLAN.weights)
+        adam = torch.optim.Adam(model.parameters(), foreach=False)
+        batches = Batches(len(images), len(masks), PLAN.batch_size, PLAN.seed)
+        for record in unstopped.progress.records:
+            adam.param_groups[0]["lr"] = record["learning_rate"]
+            totals = []
+            if record["phase"] == 2:
+                model.freeze_encoder_norms()
+            for batch in batches.of_epoch(record["epoch"]):
+                image = images[batch[:, 0]].permute(0, 3, 1, 2) / 255
+                mask = masks[batch[:, 1]][:, None].float()
+                totals.append(loss(model(image, mask), image, mask)["total"])
+                adam.zero_grad()
+                totals[-1].backward()
+                adam.step()
+            assert record["total"] == pytest.approx(torch.stack(totals).mean().item(), rel=1e-4)
+
+    def test_resume_at_every_step(
+        self, unstopped: TrainedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A run stopped after every single step ends with the bytes of one never stopped."""
+        for step in range(PLAN.epochs * STEPS):
+            stop_at(1 if step else 0, monkeypatch)
+            with pytest.raises(TrainingStopped, match=f"at step {step};") as stopped:
+                run(tmp_path / "state")
+            assert stopped.value.exit_status == EXIT_OUT_OF_TIME
+        monkeypatch.undo()
+        assert_same_bytes(run(tmp_path / "state"), unstopped, tmp_path)
+
+    def test_resume_when_finished(self, unstopped: TrainedRun, tmp_path: Path) -> None:
+        """A finished run called again takes no step and gives the same."""
+        run(tmp_path / "state")
+        epochs = []
+        again = run(tmp_path / "state", hooks=Hooks(on_epoch=epochs.append))
+        assert epochs == []
+        assert_same_bytes(again, unstopped, tmp_path)
+
+    def test_time_limit(self, tmp_path: Path) -> None:
+        """A run without time stops before its first step, with a checkpoint."""
+        with pytest.raises(TrainingStopped, match=r"not finished: its time was up at step 0; .*pt"):
+            run(tmp_path, stop_after_s=0)
+        assert [path.name for path in tmp_path.glob("*.pt")] == ["step-000000000.pt"]
+
+    @pytest.mark.parametrize(
+        "plan",
+        [replace(PLAN, seed=2), replace(PLAN, learning_rate=1e-3)],
+        ids=["seed", "learning rate"],
+    )
+    def test_foreign_checkpoint(
+        self, plan: object, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """A checkpoint of other params is not resumed: the log says so, and all starts anew."""
+        run(tmp_path / "state", plan)
+        with caplog.at_level(logging.INFO):
+            after = run(tmp_path / "state")
+        assert "belongs to other params, data or code; not resumed" in caplog.text
+        assert len([r for r in caplog.records if "epoch" in r.getMessage()]) == PLAN.epochs
+        assert after.fingerprint == run_fingerprint(PLAN, data(), held_out())
+
+    def test_checkpoint_of_other_data(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """A checkpoint of other data is not resumed."""
+        run(tmp_path)
+        train(PLAN, data(seed=5), held_out(), tmp_path, open_ranks("cpu"))
+        assert "not resumed" in caplog.text
+
+    def test_checkpoint_of_other_code(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A checkpoint left by another version of the code is not resumed."""
+        run(tmp_path)
+        monkeypatch.setattr("pconv.training.code_modules", lambda: ["unet"])
+        run(tmp_path)
+        assert "not resumed" in caplog.text
+
+    def test_damaged_checkpoint(
+        self, unstopped: TrainedRun, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """A cut checkpoint is passed over for the one before it; the result is the same."""
+        run(tmp_path / "state")
+        newest = max((tmp_path / "state").glob("*.pt"))
+        newest.write_bytes(newest.read_bytes()[:1000])
+        with caplog.at_level(logging.INFO):
+            again = run(tmp_path / "state")
+        assert f"{newest}: damaged" in caplog.text
+        assert "step-000000006.pt" in caplog.text
+        assert_same_bytes(again, unstopped, tmp_path)
+
+    def test_frozen_norms(self, unstopped: TrainedRun) -> None:
+        """The second phase leaves the encoder's batch norms as they were, and trains the rest."""
+        first, last = (unstopped.progress.snapshots[name] for name in ("first", "last"))
+        frozen = {key for key in first if key.startswith("encoder") and "norm" in key}
+        assert len(frozen) == 5 * (PLAN.levels - 1)
+        for key in first:
+            assert torch.equal(first[key], last[key]) == (key in frozen), key
+
+    def test_frozen_norms_after_resume(
+        self, unstopped: TrainedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """They stay frozen when the run is resumed within the second phase."""
+        stop_at(2 * STEPS + 1, monkeypatch)
+        with pytest.raises(TrainingStopped):
+            run(tmp_path / "state")
+        monkeypatch.undo()
+        assert_same_bytes(run(tmp_path / "state"), unstopped, tmp_path)
+
+    def test_not_finite(self, tmp_path: Path) -> None:
+        """A loss that is not finite stops the run; step, terms and checkpoint are named."""
+        wild = replace(PLAN, finetune_learning_rate=1e30)
+        first_wild = 2 * STEPS + 2
+        with pytest.raises(
+            TrainingError,
+            match=rf"step {first_wild}: a loss is not finite \(valid .*, total .*\); .*000006\.pt",
+        ):
+            run(tmp_path, wild)
+
+    def test_not_finite_before_any_checkpoint(self, tmp_path: Path) -> None:
+        """Before the first checkpoint it says that there is none."""
+        with pytest.raises(TrainingError, match="the last good checkpoint is none yet"):
+            run(tmp_path, replace(PLAN, learning_rate=1e30))
+
+    def test_perfect_fill(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The infinite PSNR of a perfect fill is null in the log, which stays valid JSON."""
+        perfect = {"valid_hole_l1": 0.0, "valid_hole_psnr": math.inf}
+        monkeypatch.setattr("pconv.validation.HeldOut.measure", lambda *_: perfect)
+        trained = run(tmp_path / "state")
+        assert b'"valid_hole_psnr": null' in files_of(trained, tmp_path / "out")["log.jsonl"]
+
+    def test_raises(self, tmp_path: Path) -> None:
+        """What can't be trained is refused before the first step."""
+        few = ImageSet(data().images[:3], data().masks)
+        with pytest.raises(DataError, match="3 training images do not fill a batch of 4"):
+            train(PLAN, few, held_out(), tmp_path, open_ranks("cpu"))
+        thirds = Ranks(torch.device("cpu"))
+        thirds.world = 3
+        with pytest.raises(ParameterError, match="can't be split evenly among 3"):
+            train(PLAN, data(), held_out(), tmp_path, thirds)
+        assert list(tmp_path.iterdir()) == []
+
+    def test_leaves_global_state(self, tmp_path: Path) -> None:
+        """Threads, determinism, random state and signal handlers are as before."""
+
+        def state() -> list[object]:
+            return [
+                torch.get_num_threads(),
+                torch.are_deterministic_algorithms_enabled(),
+                torch.utils.deterministic.fill_uninitialized_memory,
+                torch.backends.cudnn.allow_tf32,
+                signal.getsignal(signal.SIGTERM),
+                torch.get_rng_state().tolist(),
+            ]
+
+        torch.set_num_threads(PLAN.threads + 1)
+        before = state()
+        run(tmp_path, replace(PLAN, tf32=True, epochs=2))
+        assert state() == before
+
+    def test_hooks(self, tmp_path: Path) -> None:
+        """Watchers get each record with timing, and a picture of four pairs at most."""
+        records, pictures = [], []
+        hooks = Hooks(
+            on_epoch=records.append,
+            on_picture=lambda name, picture, epoch: pictures.append((name, picture.shape, epoch)),
+        )
+        trained = run(tmp_path, replace(PLAN, pictures_every_epochs=3), hooks=hooks)
+        assert pictures == [("fills", (3 * 32, 3 * 32, 3), epoch) for epoch in (3, 4)]
+        for told, logged in zip(records, trained.progress.records, strict=True):
+            timing = {key: told.pop(key) for key in ("seconds", "images_per_s", "wait_share")}
+            assert all(value > 0 for value in timing.values())
+            assert told == logged
+        assert len((tmp_path / "timing.jsonl").read_text().splitlines()) == PLAN.epochs
+
+    @pytest.mark.parametrize(
+        "options",
+        [{"channels_last": True}, {"precision": "bf16"}],
+        ids=["channels last", "bf16"],
+    )
+    @pytest.mark.parametrize("kind", ["pconv", "plain"])
+    def test_options_keep_results(
+        self, kind: str, options: dict[str, object], tmp_path: Path
+    ) -> None:
+        """Memory order and precision change the losses of an epoch by their rounding only."""
+        short = {"epochs": 1, "first_epoch": 1, "finetune_from_epoch": 1}
+        plan = replace(PLAN, kind=kind, weights=LossWeights(), **short)
+        plain = run(tmp_path / "plain", plan).progress.records[0]
+        other = run(tmp_path / "other", replace(plan, **options)).progress.records[0]
+        assert other == pytest.approx(plain, rel=2e-2)
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize(
+        "how",
+        ["killed in an epoch", "killed in a checkpoint", "killed between the phases", "terminated"],
+    )
+    def test_resume_after(self, how: str, unstopped: TrainedRun, tmp_path: Path) -> None:
+        """A process that dies anywhere leaves what the next one needs for the same bytes."""
+        died = start(how, tmp_path / "state")
+        if how == "terminated":
+            assert died.returncode == 1  # the exception of a library call, not a silent death
+            assert "TrainingStopped: not finished: SIGTERM at step 4; " in died.stderr
+        else:
+            assert died.returncode == -signal.SIGKILL
+        epochs = []
+        again = run(tmp_path / "state", hooks=Hooks(on_epoch=epochs.append))
+        assert (len(epochs) < PLAN.epochs) == (how != "killed between the phases")
+        assert_same_bytes(again, unstopped, tmp_path)
+        assert not list((tmp_path / "state").glob(".*partial*"))
+
+    @pytest.mark.slow
+    def test_several_processes(self, tmp_path: Path) -> None:
+        """Two processes give the loss curve of one with the same batch."""
+        command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+        start("several processes", tmp_path, *command, check=True)
+        alone = run(tmp_path / "alone", METHOD)
+        together = [
+            json.loads(line) for line in (tmp_path / "out/log.jsonl").read_text().splitlines()
+        ]
+        for one, two in zip(alone.progress.records, together, strict=True):
+            # The held-out fills are rounded to 8 bits, where a rounding error can show.
+            for name, value in numbers(one).items():
+                tolerance = 1e-4 if name.startswith("valid_") else 1e-5
+                assert two[name] == pytest.approx(value, rel=tolerance), name
+
+    @pytest.mark.gpu
+    @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+    @pytest.mark.parametrize("compiled", [False, True])
+    def test_cuda(self, compiled: bool, unstopped: TrainedRun, tmp_path: Path) -> None:
+        """A GPU gives the loss curve of the CPU to the rounding of its own products."""
+        plan = replace(PLAN, compile=compiled)
+        trained = train(plan, data(), held_out(), tmp_path, open_ranks("cuda"))
+        for cpu, cuda in zip(unstopped.progress.records, trained.progress.records, strict=True):
+            assert numbers(cuda) == pytest.approx(numbers(cpu), rel=1e-2)
+
+    @pytest.mark.gpu
+    @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+    def test_not_finite_on_cuda(self, tmp_path: Path) -> None:
+        """Losses that are read seldom still name the first bad step."""
+        wild = replace(PLAN, finetune_learning_rate=1e30)
+        with pytest.raises(TrainingError, match=rf"step {2 * STEPS + 2}: .*000006\.pt"):
+            train(wild, data(), held_out(), tmp_path, open_ranks("cuda"))
+
+
+def start(
+    how: str, state: Path, *launcher: str, check: bool = False
+) -> subprocess.CompletedProcess[str]:
+    """Run tiny_run in a process of its own."""
+    command = [sys.executable, *launcher, tiny_run.__file__, how, str(state)]
+    root = Path(training.__file__).parents[1]
+    done = subprocess.run(
+        command,
+        env=os.environ | {"PYTHONPATH": str(root)},
+        capture_output=True,
+        text=True,
+        timeout=170,
+        check=False,
+    )
+    assert not check or done.returncode == 0, done.stderr
+    return done
+
+
+class TestTrainedRun:
+    """What a run leaves."""
+
+    def test_weights(self, unstopped: TrainedRun, tmp_path: Path) -> None:
+        """The files hold the kept weights, and say what made them."""
+        unstopped.write(tmp_path)
+        for name, epoch in (("first", "2"), ("last", "4")):
+            path = tmp_path / f"{name}.safetensors"
+            model = load_weights(path)
+            for key, value in unstopped.progress.snapshots[name].items():
+                assert torch.equal(model.state_dict()[key], value)
+            about = read_about(path)
+            assert about["epoch"] == epoch
+            assert about["fingerprint"] == run_fingerprint(PLAN, data(), held_out())
+            assert about["kind"] == "pconv"
+            assert about["features"] == "random"
+            assert about["weight_hole"] == "6.0"
+            assert about["size_px"] == "32"
+
+    def test_log(self, unstopped: TrainedRun, tmp_path: Path) -> None:
+        """The log is one JSON line an epoch, without any number of the clock."""
+        unstopped.write(tmp_path)
+        lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+        assert lines == unstopped.progress.records
+        assert all(math.isfinite(v) for line in lines for v in line.values() if v is not None)
+        assert not {"seconds", "images_per_s", "wait_share"} & lines[0].keys()
+
+    def test_bytes(self, unstopped: TrainedRun, tmp_path: Path) -> None:
+        """Another run in another folder gives the same bytes."""
+        assert_same_bytes(run(tmp_path / "state"), unstopped, tmp_path)
+
+    def test_first_and_last_differ(self, unstopped: TrainedRun) -> None:
+        """The snapshots are copies: later steps leave the first one alone."""
+        first, last = (unstopped.progress.snapshots[name] for name in ("first", "last"))
+        weight = "decoder.0.conv.weight"
+        assert not np.array_equal(first[weight].numpy(), last[weight].numpy())

@@ -1,0 +1,201 @@
+import contextlib
+import pickle
+import struct
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from safetensors.torch import save_file
+
+from pconv.errors import WeightsError
+from pconv.unet import build_unet
+from pconv.weights import load_weights, read_about, save_weights
+
+ABOUT = {"trained on": "faces", "licence": "CC0, „öffentlich“", "date": "2026-11-22\n"}
+
+
+def network(kind="pconv", seed=0, **sizes):
+    """Build a small network whose statistics and parameters are no defaults."""
+    torch.manual_seed(seed)
+    model = build_unet(kind, **{"width": 4, "levels": 2, **sizes})
+    model(torch.rand(2, 3, 16, 16), torch.ones(2, 1, 16, 16))
+    return model.eval()
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """Return the path of a small network's weights."""
+    save_weights(tmp_path / "net.safetensors", network(), ABOUT)
+    return tmp_path / "net.safetensors"
+
+
+class Trap:
+    """An object whose unpickling leaves a file behind."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (Path.touch, (self.path,))
+
+
+class TestSaveWeights:
+    """Writing."""
+
+    def test_bytes(self, saved, tmp_path):
+        """The same network and words, in whatever order, give the same bytes."""
+        for number in range(4):
+            again = tmp_path / f"{number}.safetensors"
+            save_weights(again, network(), dict(reversed(ABOUT.items())))
+            assert again.read_bytes() == saved.read_bytes()
+
+    def test_half(self, saved, tmp_path):
+        """Half precision halves the kernels, and the network stays itself."""
+        wide = network(width=32)
+        save_weights(tmp_path / "full", wide)
+        save_weights(tmp_path / "half", wide, dtype=torch.float16)
+        assert (tmp_path / "half").stat().st_size < 0.55 * (tmp_path / "full").stat().st_size
+        again = load_weights(tmp_path / "half")
+        for name, value in wide.state_dict().items():
+            tolerance = {"rtol": 1e-3, "atol": 1e-4} if value.ndim > 1 else {"rtol": 0, "atol": 0}
+            torch.testing.assert_close(again.state_dict()[name], value, **tolerance)
+
+    def test_replaces(self, saved):
+        """An existing file is replaced, and nothing else is left in the folder."""
+        save_weights(saved, network(seed=1))
+        assert read_about(saved) == {}
+        assert [path.name for path in saved.parent.iterdir()] == [saved.name]
+
+    @pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e5])
+    def test_raises(self, saved, value):
+        """Weights that are not finite in the file's precision are refused; the old file stays."""
+        before, model = saved.read_bytes(), network()
+        torch.nn.init.constant_(model.encoder[0].conv.weight, value)
+        with pytest.raises(WeightsError, match=r"encoder\.0\.conv\.weight .* not finite"):
+            save_weights(saved, model, dtype=torch.float16)
+        assert saved.read_bytes() == before
+
+
+class TestLoadWeights:
+    """Reading."""
+
+    @pytest.mark.parametrize("kind", ["pconv", "plain"])
+    def test_round_trip(self, kind, tmp_path):
+        """A saved and loaded network has the same output, bit for bit, and is in eval mode."""
+        model = network(kind)
+        save_weights(tmp_path / "w", model)
+        again = load_weights(tmp_path / "w")
+        image, mask = torch.rand(1, 3, 20, 30), (torch.rand(1, 1, 20, 30) < 0.5).float()
+        assert torch.equal(model(image, mask), again(image, mask))
+        assert not again.training
+        assert again.hyperparameters() == model.hyperparameters()
+
+    def test_trains(self, saved):
+        """A loaded network can be trained further."""
+        model = load_weights(str(saved)).train()
+        model(torch.rand(2, 3, 16, 16), torch.ones(2, 1, 16, 16)).sum().backward()
+        assert all(p.grad is not None for p in model.parameters())
+
+    def test_random_state(self, saved):
+        """Loading draws no random numbers."""
+        state = torch.get_rng_state()
+        load_weights(saved)
+        assert torch.equal(torch.get_rng_state(), state)
+
+    def test_free_of_the_file(self, saved):
+        """A loaded network does not change when its file is overwritten."""
+        model = load_weights(saved)
+        before = model.encoder[0].conv.weight.clone()
+        saved.write_bytes(bytes(saved.stat().st_size))
+        assert torch.equal(model.encoder[0].conv.weight, before)
+
+    @pytest.mark.parametrize("tenth", range(10))
+    def test_truncated(self, saved, tenth):
+        """A file cut short is refused as damaged, wherever it was cut."""
+        data = saved.read_bytes()
+        saved.write_bytes(data[: len(data) * tenth // 10])
+        with pytest.raises(WeightsError, match=r"net\.safetensors: damaged, cut short"):
+            load_weights(saved)
+
+    @pytest.mark.parametrize("zipped", [True, False])
+    def test_pickle(self, saved, zipped):
+        """A pickle is refused as one, and its code does not run."""
+        trap = saved.parent / "ran"
+        if zipped:
+            torch.save(Trap(trap), saved)
+        else:
+            saved.write_bytes(pickle.dumps(Trap(trap)))
+        with pytest.raises(WeightsError, match=r"a pickle \(torch\.save\)"):
+            load_weights(saved)
+        assert not trap.exists()
+
+    def test_missing(self, tmp_path):
+        """A file that isn't there, or is a folder, is named."""
+        for path in (tmp_path / "none", tmp_path):
+            with pytest.raises(WeightsError, match="there is no such weights file"):
+                load_weights(path)
+
+    def test_foreign(self, saved):
+        """Somebody else's safetensors file is refused as such."""
+        save_file({"weight": torch.ones(3)}, saved)
+        with pytest.raises(WeightsError, match="not one of this project's"):
+            load_weights(saved)
+
+    @pytest.mark.parametrize(
+        ("changed", "match"),
+        [
+            ({"kind": "gated"}, "kind of network is 'gated'"),
+            ({"width": "many"}, "describes no network"),
+            ({"width": "4096", "levels": "16"}, "tensors are not the"),
+            ({"width": "8"}, r"is F32 \(4, .*wanted"),
+            ({"levels": "3"}, "is in one and not in the other"),
+            ({"kind": "plain"}, r"\(4, 3, 7, 7\), wanted .*\(4, 4, 7, 7\)"),
+            ({"levels": "1000000000"}, "integer from 1 to 16"),
+        ],
+    )
+    def test_other_architecture(self, saved, changed, match):
+        """A header that does not fit the tensors is refused before anything is allocated."""
+        model = network()
+        words = {k: str(v) for k, v in model.hyperparameters().items()}
+        save_file(model.state_dict(), saved, {"pconv": "1", **words, **changed})
+        with pytest.raises(WeightsError, match=match):
+            load_weights(saved)
+
+    def test_other_kind_of_number(self, saved):
+        """Tensors of integers where weights are wanted are refused."""
+        model = network()
+        words = {k: str(v) for k, v in model.hyperparameters().items()}
+        tensors = {k: v.to(torch.int32) for k, v in model.state_dict().items()}
+        save_file(tensors, saved, {"pconv": "1", **words})
+        with pytest.raises(WeightsError, match="is I32"):
+            load_weights(saved)
+
+    @settings(
+        deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    )
+    @given(st.integers(0, 3000), st.binary(min_size=1, max_size=8))
+    def test_damaged_header(self, saved, place, noise):
+        """A damaged header gives a network or a WeightsError, never anything else."""
+        data = bytearray(saved.read_bytes())
+        damaged = saved.with_name("damaged")
+        place %= 8 + struct.unpack("<Q", data[:8])[0]
+        data[place : place + len(noise)] = noise
+        damaged.write_bytes(data)
+        with contextlib.suppress(WeightsError):
+            assert load_weights(damaged).hyperparameters()
+
+
+class TestReadAbout:
+    """What is said of weights."""
+
+    def test_values(self, saved):
+        """The words come back as they were given, line breaks and all."""
+        assert read_about(saved) == ABOUT
+
+    def test_raises(self, tmp_path):
+        """A file of another kind is refused."""
+        (tmp_path / "text").write_text("weights, perhaps")
+        with pytest.raises(WeightsError, match="no safetensors file"):
+            read_about(tmp_path / "text")

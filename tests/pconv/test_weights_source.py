@@ -1,0 +1,107 @@
+"""Weights are found where the last training left them, where a variable says, or in MLflow."""
+
+import sys
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+import pytest
+
+from pconv.errors import WeightsError
+from pconv.weights_source import LAST_TRAINED, VARIABLE, weights_file
+
+
+@pytest.fixture(autouse=True)
+def _empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv(VARIABLE, raising=False)
+
+
+class FakeMlflow(ModuleType):
+    """Stands in for MLflow: a store of artifacts in memory."""
+
+    class Problem(Exception):
+        """What MLflow raises."""
+
+    def __init__(self, artifacts: dict[str, list[str]]) -> None:
+        super().__init__("mlflow")
+        self.store, self.uris = artifacts, list[str]()
+        self.exceptions = SimpleNamespace(MlflowException=self.Problem)
+
+    def set_tracking_uri(self, uri: str) -> None:
+        """Remember the store."""
+        self.uris.append(uri)
+
+    def download_artifacts(self, artifact_uri: str, dst_path: str) -> None:
+        """Write the files of an artifact."""
+        if artifact_uri not in self.store:
+            raise self.Problem("no such model")
+        for name in self.store[artifact_uri]:
+            path = Path(dst_path) / name
+            path.parent.mkdir(exist_ok=True)
+            path.write_text("weights")
+
+
+@pytest.fixture
+def mlflow(monkeypatch: pytest.MonkeyPatch) -> FakeMlflow:
+    """Put a fake MLflow in the place of the real one."""
+    fake = FakeMlflow({"models:/fill/1": ["artifacts/last.safetensors"], "runs:/1/two": ["a", "b"]})
+    monkeypatch.setitem(sys.modules, "mlflow", fake)
+    monkeypatch.setitem(sys.modules, "mlflow.artifacts", fake)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return fake
+
+
+class TestWeightsFile:
+    """One call finds the file that is meant."""
+
+    def test_given(self) -> None:
+        """A file that is named is taken."""
+        with weights_file("some.safetensors") as path:
+            assert path == Path("some.safetensors")
+
+    def test_last_trained(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The last training comes before the variable."""
+        monkeypatch.setenv(VARIABLE, "other.safetensors")
+        LAST_TRAINED.parent.mkdir(parents=True)
+        LAST_TRAINED.touch()
+        with weights_file() as path:
+            assert path == LAST_TRAINED
+
+    def test_variable(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Without a training the variable names the file."""
+        monkeypatch.setenv(VARIABLE, "other.safetensors")
+        with weights_file() as path:
+            assert path == Path("other.safetensors")
+
+    def test_none(self) -> None:
+        """Without any the message names the command that makes some and methods that need none."""
+        with pytest.raises(WeightsError, match=r"make repro.*telea"), weights_file():
+            pass
+
+    def test_mlflow(self, mlflow: FakeMlflow) -> None:
+        """An MLflow model is fetched from the pipeline's store and gone afterwards."""
+        with weights_file("models:/fill/1") as path:
+            assert path.read_text() == "weights"
+        assert not path.exists()
+        assert mlflow.uris == ["sqlite:///mlflow.db"]
+
+    def test_mlflow_server(self, mlflow: FakeMlflow, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A server that the environment names is left to MLflow."""
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://localhost:5000")
+        with weights_file("models:/fill/1"):
+            assert mlflow.uris == []
+
+    @pytest.mark.usefixtures("mlflow")
+    @pytest.mark.parametrize(
+        ("uri", "words"), [("models:/none/1", "no such model"), ("runs:/1/two", "found none")]
+    )
+    def test_mlflow_raises(self, uri: str, words: str) -> None:
+        """A model that can't be fetched, or holds no weights, is an error of ours."""
+        with pytest.raises(WeightsError, match=words), weights_file(uri):
+            pass
+
+    def test_without_mlflow(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Without MLflow the message says so."""
+        monkeypatch.setitem(sys.modules, "mlflow", None)
+        with pytest.raises(WeightsError, match="not installed"), weights_file("models:/fill/1"):
+            pass

@@ -1,0 +1,179 @@
+"""DVC and Snakemake on one graph: either may run first, and the other agrees.
+
+Everything runs as a user would run it, on the tiny preset, in folders of its own.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parent.parent
+COPIED = ["pconv", "workflow", "presets", "Snakefile", "dvc.yaml", ".dvcignore", ".gitignore"]
+COPIED += ["profiles", "pyproject.toml", ".dvc/config", ".dvc/.gitignore"]
+STAGES = ["download", "augment", "masks", "train", "sample", "evaluate", "report"]
+
+pytestmark = [pytest.mark.engines, pytest.mark.slow]
+
+
+def clone(folder: Path) -> Path:
+    """Copy the project's own files, as a fresh clone has them, and choose the tiny preset."""
+    for name in COPIED:
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if (ROOT / name).is_dir():
+            ignored = shutil.ignore_patterns("__pycache__", "*.partial-*")
+            shutil.copytree(ROOT / name, target, ignore=ignored)
+        else:
+            shutil.copy(ROOT / name, target)
+    run(folder, "git", "init", "-q")
+    run(folder, "git", "-c", "user.name=t", "-c", "user.email=t@t", "add", "-A")
+    run(folder, sys.executable, "-m", "workflow.params", "use", "tiny")
+    return folder
+
+
+def run(folder: Path, *command: str, fails: bool = False) -> str:
+    """Run a command in a clone and return all it printed."""
+    # Logging to a server that is not there: nothing may fail, no output may change.
+    environment = os.environ | {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "MLFLOW_TRACKING_URI": "http://127.0.0.1:9",
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+        "DVC_NO_ANALYTICS": "true",
+        "XDG_CACHE_HOME": str(folder / ".cache"),
+        "PYTHONPATH": str(folder),
+        "COLUMNS": "200",
+    }
+    done = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=900
+    )
+    output = done.stdout + done.stderr
+    assert (done.returncode != 0) == fails, output
+    return output
+
+
+def lock(folder: Path) -> dict[str, object]:
+    """Return what dvc.lock records."""
+    return yaml.safe_load((folder / "dvc.lock").read_text())["stages"]
+
+
+def changed_for_dvc(folder: Path) -> set[str]:
+    """Return the stages that `dvc status` calls changed."""
+    return set(json.loads(run(folder, "dvc", "status", "--json")))
+
+
+def changed_for_snakemake(folder: Path) -> set[str]:
+    """Return the stages that `snakemake -n` would run because of something they read."""
+    output = run(folder, "snakemake", "-n", "--cores", "2", "evaluate")
+    jobs = re.split(r"\n(?=\w*rule |localrule )", output)
+    reasons = {}
+    for job in jobs:
+        rule = re.match(r"\w*rule (\w+):", job)
+        reason = re.search(r"reason: (.*)", job)
+        if rule and reason and not reason[1].startswith("Input files updated by another job"):
+            reasons[rule[1].removesuffix("_shard")] = reason[1]
+    return set(reasons)
+
+
+@pytest.fixture(scope="module")
+def by_dvc(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clone in which `dvc repro` has run."""
+    folder = clone(tmp_path_factory.mktemp("dvc"))
+    run(folder, "dvc", "repro")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def by_snakemake(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Another clone, in which `snakemake -j8 evaluate` has run."""
+    folder = clone(tmp_path_factory.mktemp("snakemake"))
+    run(folder, "snakemake", "-j8", "evaluate")
+    return folder
+
+
+def test_all_stages_ran(by_dvc: Path) -> None:
+    """`dvc repro` makes the report and locks every stage."""
+    assert sorted(lock(by_dvc)) == sorted(STAGES)
+    assert (by_dvc / "reports/index.html").stat().st_size > 10_000
+
+
+def test_dvc_twice(by_dvc: Path) -> None:
+    """A second `dvc repro` runs nothing."""
+    output = run(by_dvc, "dvc", "repro")
+    assert "Running stage" not in output
+    assert "up to date" in output
+
+
+def test_snakemake_after_dvc(by_dvc: Path) -> None:
+    """After `dvc repro` Snakemake has nothing to do."""
+    assert "Nothing to be done" in run(by_dvc, "snakemake", "-n", "--cores", "2", "all")
+
+
+def test_dvc_after_snakemake(by_dvc: Path, by_snakemake: Path) -> None:
+    """DVC finds the bytes it expects after Snakemake: same hashes as in the other folder."""
+    shutil.copy(by_dvc / "dvc.lock", by_snakemake / "dvc.lock")
+    assert changed_for_dvc(by_snakemake) == set()
+    (by_snakemake / "dvc.lock").unlink()
+    run(by_snakemake, "dvc", "commit", "--force")
+    assert "Running stage" not in run(by_snakemake, "dvc", "repro")
+    assert lock(by_snakemake) == lock(by_dvc)
+
+
+def test_snakemake_twice(by_snakemake: Path) -> None:
+    """A second Snakemake run has nothing to do."""
+    assert "Nothing to be done" in run(by_snakemake, "snakemake", "-n", "-j8", "evaluate")
+
+
+@pytest.mark.parametrize(
+    ("file", "stages"),
+    [
+        ("pconv/patchmatch.py", {"evaluate", "report"}),
+        ("pconv/training.py", {"train"}),
+        ("workflow/stages/sample.py", {"sample"}),
+    ],
+)
+def test_edited_code(by_dvc: Path, file: str, stages: set[str]) -> None:
+    """After an edit both engines name the stages that run the edited file, and no others."""
+    path = by_dvc / file
+    before = path.read_text(), path.stat().st_mtime_ns
+    path.write_text(before[0] + "\n# edited\n")
+    try:
+        assert changed_for_dvc(by_dvc) == stages
+        assert changed_for_snakemake(by_dvc) == stages
+    finally:
+        path.write_text(before[0])
+        os.utime(path, ns=(before[1], before[1]))
+
+
+def test_edited_params(by_dvc: Path) -> None:
+    """After an edit of params.yaml both engines name the stage whose section it is."""
+    path = by_dvc / "params.yaml"
+    before = path.read_text()
+    content = yaml.safe_load(before)
+    content["report"]["bootstrap_draws"] += 1
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
+    try:
+        assert changed_for_dvc(by_dvc) == {"report"}
+        assert changed_for_snakemake(by_dvc) == {"report"}
+    finally:
+        path.write_text(before)
+
+
+def test_bad_params_stop_both(by_dvc: Path) -> None:
+    """A misspelt key stops both engines with one line that names it, and changes nothing."""
+    path = by_dvc / "params.yaml"
+    before = path.read_text()
+    path.write_text(before.replace("bootstrap_draws", "bootstrap_drws"))
+    try:
+        for command in (["dvc", "repro"], ["snakemake", "-n", "-j2", "evaluate"]):
+            output = run(by_dvc, *command, fails=True)
+            assert "report.bootstrap_drws: there is no such key" in output
+            assert "did you mean bootstrap_draws?" in output
+    finally:
+        path.write_text(before)

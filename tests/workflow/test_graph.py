@@ -1,0 +1,93 @@
+"""dvc.yaml as stages and shards."""
+
+from pathlib import Path
+
+import pytest
+
+from pconv.errors import DataError
+from workflow.graph import Stage, all_outputs, followers, job_inputs, load_stages
+
+DVC_YAML = """
+stages:
+  masks:
+    desc: make
+    cmd: python -m workflow.stages.masks --out data/masks/ --shards 2
+    deps: [workflow/stages/masks.py]
+    params: [masks]
+    outs: [data/masks/]
+    meta: {shards: 2, threads: 1, memory_mb: 100, runtime_min: 5}
+  train:
+    desc: learn
+    cmd: >-
+      python -m workflow.stages.train
+      --masks data/masks/ --out models/
+    deps: [data/masks/]
+    params: [train]
+    outs:
+      - models/
+    metrics:
+      - log.json: {cache: false}
+    meta: {threads: 2, memory_mb: 100, runtime_min: 5, gpus: 1, target: masks}
+"""
+
+
+@pytest.fixture
+def stages(tmp_path: Path) -> list[Stage]:
+    """A graph of two stages, the first in two shards."""
+    return load(tmp_path, DVC_YAML)
+
+
+def load(folder: Path, text: str) -> list[Stage]:
+    """Return the stages of a dvc.yaml of this text."""
+    path = folder / "dvc.yaml"
+    path.write_text(text)
+    return load_stages(path)
+
+
+class TestLoadStages:
+    """Reading the file."""
+
+    def test_values(self, stages: list[Stage]) -> None:
+        """Names, commands on one line, options of outputs left out, resources."""
+        masks, train = stages
+        assert train.command == (
+            "python -m workflow.stages.train --masks data/masks/ --out models/"
+        )
+        assert train.outputs == ("models/", "log.json")
+        assert (train.resources.gpus, masks.resources.gpus) == (1, 0)
+        assert (masks.shards, train.shards) == (2, 0)
+
+    def test_raises_on_shards(self, tmp_path: Path) -> None:
+        """The count in meta and in the command must agree."""
+        with pytest.raises(DataError, match="meta says 3 shards"):
+            load(tmp_path, DVC_YAML.replace("{shards: 2", "{shards: 3"))
+
+    def test_raises_on_section(self, tmp_path: Path) -> None:
+        """A stage reads its own section only."""
+        with pytest.raises(DataError, match="reads its own section only"):
+            load(tmp_path, DVC_YAML.replace("params: [train]", "params: [masks]"))
+
+
+class TestJobs:
+    """What Snakemake makes of it."""
+
+    def test_shards(self, stages: list[Stage]) -> None:
+        """A sharded stage makes a folder a shard, each by a command of its own."""
+        masks, _ = stages
+        assert all_outputs(masks) == ["data/masks/0000", "data/masks/0001"]
+        assert masks.shard_command("0001").endswith("--shards 2 --shard 1/2")
+
+    def test_inputs(self, stages: list[Stage]) -> None:
+        """The next stage waits for each shard folder, and for its section of params.yaml."""
+        _, train = stages
+        assert job_inputs(train, stages) == [
+            ".stages/train.json",
+            "data/masks/0000",
+            "data/masks/0001",
+        ]
+
+    def test_followers(self, stages: list[Stage]) -> None:
+        """A stage that names another as its target is made with it."""
+        masks, train = stages
+        assert followers(masks, stages) == ["models", "log.json"]
+        assert followers(train, stages) == []

@@ -1,0 +1,297 @@
+import csv
+import re
+import signal
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pconv.errors import DataError, MaskError, ParameterError
+from pconv.images import read_mask, write_mask
+from tests.interrupted import ROOT, kill_when
+from workflow.params import MasksParams, read_params
+from workflow.shards import Shard
+from workflow.stages.masks import KINDS_FILE, draw_mask, given_masks, main, make_masks
+
+SETTINGS: dict[str, Any] = {
+    "seed": 5,
+    "size_px": 32,
+    "train": 31,
+    "valid": 10,
+    "kinds": ["walk", "strokes", "rectangles"],
+    "hole_share_min": 0.05,
+    "hole_share_max": 0.56,
+    "walk_directions": 8,
+    "walk_steps_per_pixel": 1.05,
+    "walk_brush_px": 1,
+    "strokes_max_each": 20,
+    "strokes_min_thickness_px": 3,
+    "strokes_max_thickness_share": 0.03,
+    "rectangles_max": 8,
+    "rectangles_min_side_share": 0.1,
+    "rectangles_max_side_share": 0.39,
+    "rectangles_hole_share_max": 0.44,
+    "bucket_min": 0.2,
+    "bucket_max": 0.3,
+    "bucket_margin_share": 0.1,
+    "folder": None,
+}
+
+
+def masks_params(**changed: Any) -> MasksParams:
+    """Return small settings with some of them changed."""
+    return MasksParams(**{**SETTINGS, **changed})
+
+
+def make(params: MasksParams, folder: Path, shards: int = 1) -> None:
+    """Run the stage into ``folder/train`` and ``folder/valid``."""
+    every = [Shard(index, shards) for index in range(shards)]
+    make_masks(params, train=folder / "train", valid=folder / "valid", shards=every)
+
+
+def items(folder: Path) -> dict[str, bytes]:
+    """Return the bytes of each mask by its name, whatever the shard."""
+    return {path.name: path.read_bytes() for path in sorted(folder.glob("*/*.png"))}
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    """Return the rows of all shards' tables of kinds."""
+    tables = sorted(folder.glob(f"*/{KINDS_FILE}"))
+    return [row for table in tables for row in csv.DictReader(table.read_text().splitlines())]
+
+
+@pytest.fixture(autouse=True)
+def one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make shards in this process; the tests about workers choose their own number."""
+    monkeypatch.setenv("PCONV_WORKERS", "1")
+
+
+class TestMakeMasks:
+    """The promises of ``make_masks``."""
+
+    def test_values(self, tmp_path: Path) -> None:
+        """The stage makes each mask once, of the wanted size, and describes it."""
+        make(masks_params(), tmp_path, shards=3)
+        for name, total in (("train", 31), ("valid", 10)):
+            table = rows(tmp_path / name)
+            files = items(tmp_path / name)
+            assert sorted(files) == [f"{item:06d}.png" for item in range(total)]
+            assert sorted(row["file"] for row in table) == sorted(files)
+            for row in table:
+                shard = int(Path(row["file"]).stem) % 3
+                known = read_mask(tmp_path / name / f"{shard:04d}" / row["file"])
+                assert known.shape == (32, 32)
+                assert float(row["hole_share"]) == pytest.approx(1 - known.mean(), abs=1e-6)
+
+    @pytest.mark.parametrize("kinds", [["strokes", "walk", "rectangles"], ["blocks", "brush"]])
+    def test_values_kinds_equal(self, tmp_path: Path, kinds: list[str]) -> None:
+        """The kinds are equally many to within one, in both sets."""
+        make(masks_params(kinds=kinds), tmp_path, shards=2)
+        for name in ("train", "valid"):
+            counts = Counter(row["kind"] for row in rows(tmp_path / name))
+            assert set(counts) == set(kinds)
+            assert max(counts.values()) - min(counts.values()) <= 1
+
+    def test_values_independent_sets(self, tmp_path: Path) -> None:
+        """No validation mask is a training mask."""
+        make(masks_params(valid=31), tmp_path)
+        train, valid = items(tmp_path / "train"), items(tmp_path / "valid")
+        assert not set(train.values()) & set(valid.values())
+
+    def test_values_workers_and_shards(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """1, 2 and 5 workers and 1 and 7 shards give the same bytes for each mask."""
+        make(masks_params(), tmp_path / "one")
+        for workers in (1, 2, 5):
+            monkeypatch.setenv("PCONV_WORKERS", str(workers))
+            make(masks_params(), tmp_path / str(workers), shards=7)
+            for name in ("train", "valid"):
+                assert items(tmp_path / str(workers) / name) == items(tmp_path / "one" / name)
+
+    def test_values_one_shard_alone(self, tmp_path: Path) -> None:
+        """A shard made alone is the folder that the run of all shards makes."""
+        make(masks_params(), tmp_path / "all", shards=4)
+        alone = tmp_path / "alone"
+        make_masks(
+            masks_params(), train=alone / "train", valid=alone / "valid", shards=[Shard(2, 4)]
+        )
+        assert [path.name for path in (alone / "train").iterdir()] == ["0002"]
+        for path in (alone / "train" / "0002").iterdir():
+            assert path.read_bytes() == (tmp_path / "all/train/0002" / path.name).read_bytes()
+
+    def test_values_more_items(self, tmp_path: Path) -> None:
+        """Asking for more masks leaves the earlier ones as they were."""
+        make(masks_params(), tmp_path / "few")
+        make(masks_params(train=40), tmp_path / "many")
+        few, many = items(tmp_path / "few/train"), items(tmp_path / "many/train")
+        assert few.items() <= many.items()
+
+    @pytest.mark.parametrize(("moment", "workers"), [("0000", 1), ("0002", 2)])
+    def test_resume_after_kill(self, tmp_path: Path, moment: str, workers: int) -> None:
+        """A run killed while it makes a shard leaves nothing in its place; a rerun heals all."""
+        params = masks_params(train=1600, size_px=64)
+        code = (
+            "from pathlib import Path\n"
+            "from workflow.params import MasksParams\n"
+            "from workflow.shards import Shard\n"
+            "from workflow.stages.masks import make_masks\n"
+            f"make_masks(MasksParams(**{params.model_dump()!r}),"
+            f" train=Path({str(tmp_path / 'train')!r}), valid=Path({str(tmp_path / 'valid')!r}),"
+            " shards=[Shard(i, 4) for i in range(4)])"
+        )
+        status = kill_when(
+            lambda: any((tmp_path / "train").glob(f".{moment}.partial-*/*.png")),
+            code,
+            workers=workers,
+        )
+        assert status == -signal.SIGKILL
+        assert not (tmp_path / "train" / moment).exists()
+        make(params, tmp_path, shards=4)
+        make(params, tmp_path / "unbroken")
+        assert items(tmp_path / "train") == items(tmp_path / "unbroken/train")
+        finished = sorted(path.name for path in (tmp_path / "train").glob("[!.]*"))
+        assert finished == ["0000", "0001", "0002", "0003"]
+
+    def test_raises_impossible(self, tmp_path: Path) -> None:
+        """Settings that no mask can meet end in an error that names the kind, and no shard."""
+        params = masks_params(kinds=["rectangles"], rectangles_max=1, hole_share_min=0.43)
+        with pytest.raises(MaskError, match="rectangles: 1000 draws"):
+            make(params, tmp_path)
+        assert not (tmp_path / "train" / "0000").exists()
+
+
+class TestDrawMask:
+    """The promises of ``draw_mask``."""
+
+    @pytest.mark.parametrize("kind", ["walk", "strokes", "rectangles", "blocks", "brush", "bucket"])
+    def test_smoke(self, kind: str) -> None:
+        """Every kind that params.yaml may name can be drawn."""
+        known = draw_mask(np.random.default_rng(0), kind, masks_params(), [])
+        assert known.shape == (32, 32)
+
+    def test_values_bucket(self) -> None:
+        """The kind bucket keeps to its hole shares and its margin."""
+        known = draw_mask(np.random.default_rng(0), "bucket", masks_params(), [])
+        assert 0.2 < 1 - known.mean() <= 0.3
+        assert known[:3].all()
+
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [
+            ("walk_brush_px", 5),
+            ("walk_steps_per_pixel", 0.5),
+            ("walk_directions", 4),
+            ("strokes_max_each", 3),
+            ("strokes_max_thickness_share", 0.1),
+            ("rectangles_max", 1),
+            ("rectangles_min_side_share", 0.3),
+            ("rectangles_max_side_share", 0.2),
+        ],
+    )
+    def test_values_settings_matter(self, name: str, value: float) -> None:
+        """Each setting of a kind reaches its generator."""
+        kind = name.split("_")[0]
+        masks = [
+            [
+                draw_mask(np.random.default_rng(seed), kind, params, []).tobytes()
+                for seed in range(5)
+            ]
+            for params in (masks_params(), masks_params(**{name: value}))
+        ]
+        assert masks[0] != masks[1]
+
+
+class TestGivenMasks:
+    """The promises of ``given_masks`` and the kind ``folder``."""
+
+    def test_values(self, tmp_path: Path) -> None:
+        """Masks of a folder come out in the wanted size."""
+        known = np.ones((50, 70), np.bool_)
+        known[20:30, 20:50] = False
+        write_mask(tmp_path / "given/sub/a.png", known)
+        params = masks_params(kinds=["folder"], folder=str(tmp_path / "given"), train=4, valid=2)
+        make(params, tmp_path)
+        assert {row["kind"] for row in rows(tmp_path / "train")} == {"folder"}
+        assert len(items(tmp_path / "train")) == 4
+
+    def test_raises_empty(self, tmp_path: Path) -> None:
+        """An empty folder of masks is refused by name."""
+        with pytest.raises(DataError, match=f"{re.escape(str(tmp_path))}: no masks"):
+            given_masks(str(tmp_path))
+
+    def test_raises_inverted(self, tmp_path: Path) -> None:
+        """A folder of masks that are mostly hole is refused: white was meant as hole."""
+        known = np.zeros((9, 9), np.bool_)
+        known[4, 4] = True
+        write_mask(tmp_path / "a.png", known)
+        with pytest.raises(MaskError, match="99% hole"):
+            given_masks(str(tmp_path))
+
+    def test_raises_no_holes(self, tmp_path: Path) -> None:
+        """A given mask without holes is named."""
+        write_mask(tmp_path / "white.png", np.ones((9, 9), np.bool_))
+        params = masks_params(kinds=["folder"], folder=str(tmp_path))
+        with pytest.raises(MaskError, match=r"white\.png: variant of a given mask"):
+            make(params, tmp_path / "out")
+
+
+class TestPaperPreset:
+    """The promises of ``presets/paper.yaml``."""
+
+    def test_values(self) -> None:
+        """3000 of its masks have the hole shares of the paper's own training masks."""
+        params = read_params(ROOT / "presets/paper.yaml").masks
+        shares = []
+        for item in range(3000):
+            kind = params.kinds[item % len(params.kinds)]
+            known = draw_mask(np.random.default_rng([params.seed, item]), kind, params, [])
+            shares.append(1 - known.mean())
+        assert np.mean(shares) == pytest.approx(0.27, abs=0.02)
+        expected = (0.05, 0.23, 0.27, 0.32, 0.56)
+        assert tuple(np.percentile(shares, [0, 25, 50, 75, 100])) == pytest.approx(
+            expected, abs=0.02
+        )
+
+
+class TestMasksParams:
+    """The promises of ``MasksParams``."""
+
+    @pytest.mark.parametrize(
+        ("changed", "message"),
+        [
+            ({"hole_share_min": 0.6}, "hole_share_min is 0.6 but hole_share_max is 0.56"),
+            ({"kinds": ["walk", "walk"]}, "names a kind twice"),
+            ({"kinds": ["folder"]}, "give a folder of masks"),
+            ({"folder": "masks"}, "give a folder of masks"),
+            ({"kinds": []}, "at least 1 item"),
+            ({"walk_directions": 6}, "4 or 8"),
+        ],
+    )
+    def test_raises(self, changed: dict[str, Any], message: str) -> None:
+        """Impossible settings are refused before any work."""
+        with pytest.raises(ValueError, match=message):
+            masks_params(**changed)
+
+
+class TestMain:
+    """The promises of the command line."""
+
+    def test_raises_shards(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A shard that does not fit the number of shards is refused."""
+        arguments = ["masks", "--train", "t", "--valid", "v", "--shards", "3", "--shard", "1/4"]
+        monkeypatch.setattr("sys.argv", arguments)
+        monkeypatch.setattr("workflow.stages.masks.load_params", lambda _: masks_params())
+        with pytest.raises(ParameterError, match="does not fit"):
+            main()
+
+    def test_values(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The command makes the one shard it is asked for."""
+        arguments = ["masks", "--shards", "3", "--shard", "1/3"]
+        arguments += ["--train", str(tmp_path / "t"), "--valid", str(tmp_path / "v")]
+        monkeypatch.setattr("sys.argv", arguments)
+        monkeypatch.setattr("workflow.stages.masks.load_params", lambda _: masks_params())
+        main()
+        assert sorted(path.name for path in tmp_path.glob("*/*")) == ["0001", "0001"]

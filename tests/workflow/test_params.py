@@ -1,0 +1,148 @@
+"""params.yaml as types: what is allowed, and what each mistake is answered with."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pconv.errors import ParameterError
+from workflow.params import (
+    PRESETS,
+    AugmentParams,
+    MasksParams,
+    load_params,
+    read_params,
+    use_preset,
+)
+
+ROOT = Path(__file__).parent.parent.parent
+SAMPLE = (ROOT / PRESETS / "sample.yaml").read_text()
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working folder with the project's presets."""
+    (tmp_path / "presets").symlink_to(ROOT / "presets")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def edited(**sections: dict[str, object]) -> str:
+    """Return the sample preset with some values replaced."""
+    content = yaml.safe_load(SAMPLE)
+    for name, values in sections.items():
+        content[name] |= values
+    return yaml.safe_dump(content)
+
+
+class TestPresets:
+    """The files in presets/."""
+
+    @pytest.mark.parametrize("path", sorted((ROOT / PRESETS).glob("*.yaml")), ids=lambda p: p.stem)
+    def test_values(self, path: Path) -> None:
+        """Every preset is allowed."""
+        assert read_params(path)
+
+    def test_paper_numbers(self) -> None:
+        """presets/paper.yaml holds the paper's numbers."""
+        paper = read_params(ROOT / PRESETS / "paper.yaml")
+        assert (paper.augment.images, paper.augment.size_px) == (7700, 256)
+        assert (paper.masks.train, paper.masks.size_px) == (7700, 256)
+        assert (paper.train.first_epoch, paper.train.epochs) == (100, 150)
+        assert paper.sample.pairs == 1750
+        assert (paper.train.width, paper.train.levels) == (64, 8)
+
+    def test_clone_runs_the_sample(self) -> None:
+        """params.yaml of a fresh clone is presets/sample.yaml."""
+        shipped = subprocess.run(
+            ["git", "show", "HEAD:params.yaml"], cwd=ROOT, capture_output=True, text=True
+        )
+        if shipped.returncode:
+            pytest.skip("not a git checkout")
+        assert shipped.stdout == SAMPLE
+
+
+class TestReadParams:
+    """Bad files are refused before any work, each in its own words."""
+
+    @pytest.mark.parametrize(
+        ("text", "words"),
+        [
+            ("", "holds nothing"),
+            ("- 1\n", "holds list"),
+            (edited(augment={"imges": 3}), "augment.imges: there is no such key.*mean images"),
+            (edited(augment={"images": "many"}), "augment.images: found 'many'; .*integer"),
+            (edited(augment={"images": 0}), "augment.images: found 0; .*greater than 0"),
+            (edited(augment={"images": 2.5}), "augment.images: found 2.5"),
+            (edited(download={"source": "icmee"}), "download.source: found 'icmee'; .*'icme'"),
+            (edited(masks={"size_px": 64}), "masks.size_px is 64 but augment.size_px is"),
+            (SAMPLE.replace("masks:", "maks:", 1), "maks: there is no such key.*mean masks"),
+            (SAMPLE + "seed: &a [*a]\n", "aliases"),
+            (SAMPLE + "masks:\n  seed: 1\n", "'masks' stands here twice"),
+            ("augment:\n\tseed: 1\n", "not valid YAML"),
+            ("x" * 200_000, "over 100000 bytes"),
+        ],
+    )
+    def test_raises(self, tmp_path: Path, text: str, words: str) -> None:
+        """The message names the file, the key, what was found and what is allowed."""
+        path = tmp_path / "params.yaml"
+        path.write_text(text)
+        with pytest.raises(ParameterError, match=f"(?s)params.yaml.*{words}"):
+            read_params(path)
+
+    def test_number_read_as_text(self, tmp_path: Path) -> None:
+        """1e-4, which YAML 1.1 reads as text, is explained."""
+        path = tmp_path / "params.yaml"
+        text = SAMPLE.replace("learning_rate: ", "learning_rate: 2e-4 #", 1)
+        path.write_text(text)
+        with pytest.raises(ParameterError, match=r"'2e-4'.*write it as 2\.0e-04"):
+            read_params(path)
+
+    def test_missing_file(self, tmp_path: Path) -> None:
+        """Without a file the message says what makes one."""
+        with pytest.raises(ParameterError, match=r"not found; .*use sample"):
+            read_params(tmp_path / "params.yaml")
+
+
+class TestLoadParams:
+    """One stage's section."""
+
+    def test_values(self, folder: Path) -> None:
+        """A stage gets its own section, and leaves it as a file for Snakemake."""
+        use_preset("sample")
+        assert load_params(MasksParams) == read_params().masks
+        assert (folder / ".stages/masks.json").is_file()
+
+    def test_section_files_change_alone(self, folder: Path) -> None:
+        """After an edit only the section's own file is rewritten."""
+        use_preset("sample")
+        before = {p.name: p.stat().st_mtime_ns for p in (folder / ".stages").iterdir()}
+        (folder / "params.yaml").write_text(edited(augment={"images": 7}))
+        assert load_params(AugmentParams).images == 7
+        after = {p.name: p.stat().st_mtime_ns for p in (folder / ".stages").iterdir()}
+        assert [name for name in after if after[name] != before[name]] == ["augment.json"]
+
+
+class TestUsePreset:
+    """Switching between presets."""
+
+    def test_raises(self, folder: Path) -> None:
+        """A preset that is not there is named, with the nearest one, and nothing is written."""
+        with pytest.raises(ParameterError, match=r"no such preset.*mean paper"):
+            use_preset("papr")
+        assert not (folder / "params.yaml").exists()
+
+    def test_command_line(self, folder: Path) -> None:
+        """The command ends with status 2, one line and no traceback."""
+        (folder / "params.yaml").write_text("augment: 1\n")
+        done = subprocess.run(
+            [sys.executable, "-m", "workflow.params", "check"],
+            env={"PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 2
+        assert "Traceback" not in done.stderr
+        assert "ParameterError: params.yaml: augment" in done.stderr

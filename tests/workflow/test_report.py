@@ -1,0 +1,674 @@
+"""The report stage: its tables, figures and page, and what it refuses."""
+
+import csv
+import hashlib
+import json
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from html.parser import HTMLParser
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from pconv.errors import DataError, WeightsError
+from pconv.images import Mask, Pixels, write_image, write_mask
+from pconv.unet import build_unet
+from pconv.weights import save_weights
+from workflow.fills import fill_pairs
+from workflow.pairs import KINDS, Pair, read_pairs, write_pairs
+from workflow.params import ReportParams
+from workflow.reporting import examples, gallery, provenance
+from workflow.reporting.curves import read_curves
+from workflow.reporting.evaluation import IDENTICAL_DB, read_evaluation
+from workflow.reporting.examples import Sources, load_examples, nearest, spread
+from workflow.reporting.names import BUCKETS, METRICS, method_label, number
+from workflow.reporting.page import Shown
+from workflow.reporting.summary import compare, summarise
+from workflow.reporting.tables import Cell, Table, share_table
+from workflow.stages.report import Inputs, Outputs, main, write_report
+
+SIZE_PX = 32
+PHOTOS = 4
+METHODS = ("pconv-first", "pconv-last", "telea", "mean")
+LOSSES = ("valid", "hole", "tv", "perceptual", "style", "total")
+PARAMS = ReportParams(seed=3, bootstrap_draws=100, examples=2, extremes=2, error_pair=None)
+
+
+@dataclass(frozen=True)
+class Project:
+    """A folder with everything the report stage reads, and where it writes."""
+
+    root: Path
+
+    @property
+    def inputs(self) -> Inputs:
+        """What the stage reads."""
+        names = ("evaluation", "sample.csv", "models", "raw", "augmented", "train", "masks")
+        return Inputs(*(self.root / name for name in names))
+
+    def outputs(self, name: str = "reports") -> Outputs:
+        """Where the stage writes."""
+        folder = self.root / name
+        files = ("index.html", "table.md", "table.csv", "metrics.json", "curves.csv", "figures")
+        return Outputs(*(folder / file for file in files))
+
+    @property
+    def shard(self) -> Path:
+        """The first shard's table."""
+        return self.root / "evaluation" / "0000" / "pairs.csv"
+
+    def write(self, name: str = "reports", params: ReportParams = PARAMS) -> Outputs:
+        """Run the stage."""
+        write_report(params, self.inputs, self.outputs(name))
+        return self.outputs(name)
+
+    def edit(self, change: object) -> pd.DataFrame:
+        """Apply a function to the first shard's table, as text."""
+        table = pd.read_csv(self.shard, dtype=str, keep_default_na=False)
+        table = change(table)  # type: ignore[operator]
+        table.to_csv(self.shard, index=False)
+        return table
+
+
+def a_picture(rng: np.random.Generator) -> Pixels:
+    """Return a smooth picture with an edge."""
+    y, x = np.mgrid[:SIZE_PX, :SIZE_PX] / SIZE_PX
+    planes = [
+        rng.uniform(60, 150) + 80 * np.sin(4 * (a * x + b * y)) for a, b in rng.random((3, 2))
+    ]
+    return np.clip(np.dstack(planes), 0, 255).astype(np.uint8)
+
+
+def a_mask(rng: np.random.Generator) -> Mask:
+    """Return a mask with one rectangular hole."""
+    mask = np.ones((SIZE_PX, SIZE_PX), bool)
+    top, left = rng.integers(1, SIZE_PX // 2, 2)
+    mask[top : top + rng.integers(4, 16), left : left + rng.integers(4, 16)] = False
+    return mask
+
+
+def make_project(root: Path, methods: Sequence[str], kinds: Sequence[str]) -> Project:
+    """Make photographs, masks, weights, logs and an evaluation in two shards."""
+    rng = np.random.default_rng(5)
+    project = Project(root)
+    pairs = []
+    (root / "masks").mkdir(parents=True)
+    for photo in range(PHOTOS):
+        write_image(root / "raw" / f"valid/gt/{photo}.png", a_picture(rng))
+    for photo, kind, k in product(range(PHOTOS), kinds, range(2)):
+        mask = a_mask(rng)
+        is_raw = kind in ("ec", "or")
+        name = f"valid/{kind}/{photo}/{photo}_{k}.png" if is_raw else f"0000/{kind}{photo}{k}.png"
+        write_mask(root / ("raw" if is_raw else "masks") / name, mask)
+        share = float(1 - mask.mean())
+        pair_id = f"{photo}-{kind}-{k}"
+        pairs.append(Pair(pair_id, f"valid/gt/{photo}.png", name, kind, share, SIZE_PX))
+    write_pairs(root / "sample.csv", pairs)
+    for number_ in range(6):
+        write_image(root / f"augmented/000{number_ % 2}/{number_:06d}.png", a_picture(rng))
+        write_mask(root / f"train/000{number_ % 2}/{number_:06d}.png", a_mask(rng))
+    write_models(root / "models")
+    write_evaluation(root / "evaluation", pairs, methods, rng)
+    return project
+
+
+def write_models(folder: Path) -> None:
+    """Write the smallest network at two epochs, and a log."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = build_unet("pconv", width=2, levels=1)
+    for name, epoch in (("first", "2"), ("last", "3")):
+        about = {"epoch": epoch, "fingerprint": "f1e2d3"}
+        (folder / "pconv").mkdir(parents=True, exist_ok=True)
+        save_weights(folder / "pconv" / f"{name}.safetensors", model, about)
+    records = [
+        {
+            "epoch": epoch,
+            "total": 3 / epoch,
+            "hole": 1 / epoch,
+            "valid": 0.5 / epoch,
+            "valid_hole_psnr": 15.0 + epoch if epoch != 2 else None,
+            "valid_hole_l1": 0.2 / epoch,
+        }
+        for epoch in (1, 2, 3)
+    ]
+    lines = "".join(json.dumps(record) + "\n" for record in records)
+    (folder / "pconv" / "log.jsonl").write_text(lines)
+
+
+def write_evaluation(
+    folder: Path, pairs: list[Pair], methods: Sequence[str], rng: np.random.Generator
+) -> None:
+    """Write two shards of invented numbers."""
+    columns = [metric.column for metric in METRICS]
+    for shard in range(2):
+        rows = []
+        for pair, (rank, method) in product(pairs[shard::2], enumerate(methods)):
+            values = {c: round(float(rng.uniform(15, 25)) - rank, 6) for c in columns}
+            facts = {k: getattr(pair, k) for k in ("photo", "kind", "hole_share")}
+            rows.append({"pair": pair.id, **facts, "method": method, **values})
+        (folder / f"000{shard}").mkdir(parents=True)
+        pd.DataFrame(rows).to_csv(folder / f"000{shard}" / "pairs.csv", index=False)
+
+
+def stub_fill(method: str, models: Path, images: Pixels, masks: Mask) -> Pixels:
+    """Fill with one colour a method, as quickly as possible."""
+    colour = hashlib.sha256(method.encode()).digest()[:3]
+    return np.where(masks[..., None], images, np.array(list(colour), np.uint8))
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """A project whose fills cost nothing."""
+    monkeypatch.setattr(examples, "fill_pairs", stub_fill)
+    return make_project(tmp_path, METHODS, KINDS)
+
+
+@pytest.fixture(scope="module")
+def reported(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project whose report is written once, for the tests that only read it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(examples, "fill_pairs", stub_fill)
+        found = make_project(tmp_path_factory.mktemp("reported"), METHODS, KINDS)
+        found.write()
+    return found
+
+
+@pytest.fixture
+def undrawn(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """A project whose figures are not drawn, for the tests of words and numbers."""
+    nothing = Shown("", "", "data:,")
+    monkeypatch.setattr(gallery, "draw_all", lambda *_: {gallery.HERO: nothing})
+    return project
+
+
+class PageReader(HTMLParser):
+    """Collects what a page refers to and the ids and tags it has."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.addresses: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Note a tag and what it loads."""
+        self.tags.append(tag)
+        loads = {"img": "src", "script": "src", "link": "href", "iframe": "src"}
+        self.addresses += [v or "" for k, v in attrs if k == loads.get(tag)]
+
+
+class TestWriteReport:
+    """The stage as a whole."""
+
+    def test_smoke(self, reported: Project) -> None:
+        """Every output is written, with a picture for every figure of the paper."""
+        outputs = reported.outputs()
+        assert all(getattr(outputs, field.name).exists() for field in fields(outputs))
+        names = {path.stem for path in outputs.figures.glob("*.png")}
+        wanted = {"masks", "augmentation", "ec", "or", "extremes", "curves", "hole_share"}
+        assert names == wanted | {"error", "hero"}
+
+    def test_same_bytes(self, reported: Project, project: Project) -> None:
+        """The same inputs in another folder give the same bytes, but for the paths on the page."""
+        first, second = reported.outputs().page.parent, project.write().page.parent
+        files = sorted(path.relative_to(first) for path in first.rglob("*.*"))
+        assert len(files) > 10
+        for file in files:
+            one, other = (first / file).read_bytes(), (second / file).read_bytes()
+            assert one.replace(bytes(reported.root), bytes(project.root)) == other, file
+
+    def test_shards_do_not_matter(self, undrawn: Project) -> None:
+        """The numbers are the same whatever the number of shards."""
+        before = undrawn.write("a")
+        second = undrawn.root / "evaluation/0001/pairs.csv"
+        rows = second.read_text().splitlines()[1:]
+        undrawn.shard.write_text(undrawn.shard.read_text() + "\n".join(reversed(rows)) + "\n")
+        second.unlink()
+        after = undrawn.write("b")
+        assert before.csv.read_bytes() == after.csv.read_bytes()
+        assert before.metrics.read_bytes() == after.metrics.read_bytes()
+
+    def test_page_is_self_contained(self, reported: Project) -> None:
+        """The page loads nothing but what it carries in itself."""
+        reader = PageReader()
+        reader.feed(reported.outputs().page.read_text())
+        assert reader.addresses
+        assert all(address.startswith("data:") for address in reader.addresses)
+        assert {"table", "input", "select"} <= set(reader.tags)
+
+    def test_page_names_the_run(self, reported: Project) -> None:
+        """The page says by which fingerprint the run is found, and the hashes of its inputs."""
+        page = reported.outputs().page.read_text()
+        assert (
+            "tags.fingerprint = &#39;f1e2d3&#39;" in page or "tags.fingerprint = 'f1e2d3'" in page
+        )
+        assert provenance.dvc_hash(reported.inputs.evaluation) in page
+
+    def test_pictures_hold_no_metadata(self, reported: Project) -> None:
+        """No version and no date is written into a picture."""
+        for path in reported.outputs().figures.glob("*.png"):
+            with Image.open(path) as image:
+                assert set(image.info) <= {"dpi"}
+
+    def test_values(self, reported: Project) -> None:
+        """Table, CSV and JSON hold the mean over pairs that a loop over the rows gives."""
+        outputs = reported.outputs()
+        total, count = 0.0, 0
+        for shard in sorted(reported.inputs.evaluation.glob("*/pairs.csv")):
+            for row in csv.DictReader(shard.read_text().splitlines()):
+                if row["method"] == "telea" and row["kind"] in ("ec", "or"):
+                    total, count = total + float(row["psnr_hole"]), count + 1
+        tree = json.loads(outputs.metrics.read_text())
+        assert tree["telea"]["ec_or"]["psnr_hole"] == pytest.approx(total / count, rel=1e-5)
+        assert tree["telea"]["ec_or"]["pairs"] == count
+        assert f"{total / count:.2f}" in outputs.table.read_text()
+        table = pd.read_csv(outputs.csv).set_index(["kind", "hole_share", "method", "metric"])
+        row = table.loc["ec+or", "any", "telea", "psnr_hole"]
+        assert float(row["mean"]) == pytest.approx(total / count, rel=1e-5)
+        assert float(row["low"]) < total / count < float(row["high"])
+
+    def test_paper_beside(self, reported: Project) -> None:
+        """The paper's numbers stand beside the EC and OR numbers, with the note on them."""
+        text = reported.outputs().table.read_text()
+        head = next(line for line in text.splitlines() if "The paper |" in line)
+        assert "PConv, epoch 3" in head
+        rows = {
+            line.split("|")[1].strip(): line.split("|")[-2].strip()
+            for line in text.splitlines()[:40]
+            if line.startswith("|")
+        }
+        assert rows["L_style"] == "2.450"
+        assert rows["PSNR, the paper's way (dB)"] == "19.37"
+        assert rows["PSNR (dB)"] == "-"
+        assert "8-bit conversion" in text
+
+    def test_curves(self, reported: Project) -> None:
+        """curves.csv has a row an epoch; what was not validated is empty."""
+        curves = pd.read_csv(reported.outputs().curves)
+        assert list(curves["epoch"]) == [1, 2, 3]
+        assert curves["train_total"].tolist() == pytest.approx([3, 1.5, 1])
+        assert np.isnan(curves["valid_hole_psnr"][1])
+
+    @pytest.mark.parametrize(
+        ("methods", "kinds"),
+        [(("pconv-last",), ("walk",)), (("telea", "mean"), ("or",))],
+    )
+    def test_subsets(
+        self,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        methods: tuple[str, ...],
+        kinds: tuple[str, ...],
+    ) -> None:
+        """Any subset of methods and kinds gives a report."""
+        monkeypatch.setattr(examples, "fill_pairs", stub_fill)
+        outputs = make_project(tmp_path, methods, kinds).write()
+        assert set(json.loads(outputs.metrics.read_text())) == set(methods)
+
+    def test_without_vgg(self, undrawn: Project) -> None:
+        """Without loss columns the report says so and leaves their rows out."""
+        for path in undrawn.inputs.evaluation.glob("*/pairs.csv"):
+            pd.read_csv(path).drop(columns=list(LOSSES)).to_csv(path, index=False)
+        text = undrawn.write().table.read_text()
+        assert "L_total, were not taken" in text
+        assert "| L_style" not in text
+
+    @pytest.mark.parametrize(
+        ("features", "words"),
+        [
+            ("random", "do not compare with the paper's"),
+            ("imagenet", "ImageNet"),
+            ("a.pth", "a.pth"),
+        ],
+    )
+    def test_features(self, undrawn: Project, features: str, words: str) -> None:
+        """Table and page say which VGG features were used, and what follows."""
+        for path in undrawn.inputs.evaluation.glob("*/pairs.csv"):
+            pd.read_csv(path).assign(features=features).to_csv(path, index=False)
+        outputs = undrawn.write()
+        assert words in outputs.table.read_text()
+        assert words.replace("'", "&#39;") in outputs.page.read_text()
+
+    def test_subsample_stated(self, undrawn: Project) -> None:
+        """A method measured on fewer pairs is named with their number."""
+        undrawn.edit(lambda table: table[(table["method"] != "mean") | (table.index < 20)])
+        text = undrawn.write().table.read_text()
+        pairs = json.loads(undrawn.outputs().metrics.read_text())["mean"]["all"]["pairs"]
+        assert f"Mean of the known: {pairs} of 40" in text
+
+    def test_identical(self, undrawn: Project) -> None:
+        """A perfect fill counts 100 dB, is told, and the JSON stays finite."""
+        undrawn.edit(lambda table: table.assign(psnr_hole="inf"))
+        outputs = undrawn.write()
+        assert "counts 100 dB" in outputs.table.read_text()
+        json.loads(outputs.metrics.read_text(), parse_constant=pytest.fail)
+
+    def test_escapes(self, undrawn: Project) -> None:
+        """Names from files can't become markup on the page."""
+        for path in [*undrawn.inputs.evaluation.glob("*/pairs.csv"), undrawn.inputs.sample]:
+            path.write_text(path.read_text().replace("0-ec-0", "<b>0</b>"))
+        chosen = PARAMS.model_copy(update={"error_pair": "<b>0</b>"})
+        assert "<b>0</b>" not in undrawn.write(params=chosen).page.read_text()
+
+    def test_unknown_error_pair_raises(self, project: Project) -> None:
+        """A pair that was not measured can't be the error map's."""
+        chosen = PARAMS.model_copy(update={"error_pair": "nobody"})
+        with pytest.raises(DataError, match=r"report\.error_pair: nobody is not a measured pair"):
+            project.write(params=chosen)
+
+    def test_missing_shard_raises(self, project: Project) -> None:
+        """Pairs of the sample that are not measured are missed."""
+        (project.root / "evaluation/0001/pairs.csv").unlink()
+        with pytest.raises(DataError, match=r"20 pairs are in .* not measured"):
+            project.write()
+
+    def test_damaged_weights_raise(self, project: Project) -> None:
+        """Damaged weights are refused."""
+        (project.root / "models/pconv/last.safetensors").write_bytes(b"no weights")
+        with pytest.raises(WeightsError, match=r"last\.safetensors"):
+            project.write()
+
+    def test_command_line(self, undrawn: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Every path is taken from the command line."""
+        pairs = [(undrawn.inputs, field) for field in fields(Inputs)]
+        pairs += [(undrawn.outputs("elsewhere"), field) for field in fields(Outputs)]
+        words = [
+            word
+            for owner, field in pairs
+            for word in (f"--{field.name.replace('_', '-')}", str(getattr(owner, field.name)))
+        ]
+        monkeypatch.setattr(sys, "argv", ["report", *words])
+        monkeypatch.setattr("workflow.stages.report.load_params", lambda _: PARAMS)
+        main()
+        assert undrawn.outputs("elsewhere").page.is_file()
+
+
+class TestReadEvaluation:
+    """What is read of the evaluation, and what is refused."""
+
+    def test_values(self, reported: Project) -> None:
+        """Pairs, methods and buckets are those of the files."""
+        evaluation = read_evaluation(reported.inputs.evaluation)
+        assert evaluation.methods == ["pconv-first", "pconv-last", "mean", "telea"]
+        assert len(evaluation.facts) == PHOTOS * len(KINDS) * 2
+        for share, bucket in zip(
+            evaluation.facts["hole_share"], evaluation.facts["bucket"], strict=True
+        ):
+            edges = [float(edge) / 100 for edge in re.findall(r"\d+", bucket)]
+            low, high = edges if len(edges) == 2 else (0, edges[0])
+            assert low < share <= high
+
+    def test_caps_infinity(self, project: Project) -> None:
+        """Infinite PSNR becomes 100 dB and is counted."""
+        project.edit(lambda table: table.assign(psnr_hole="inf"))
+        evaluation = read_evaluation(project.inputs.evaluation)
+        assert set(evaluation.identical) == set(METHODS)
+        assert evaluation.values[("telea", "psnr_hole")].max() == IDENTICAL_DB
+
+    def test_empty_shard(self, project: Project) -> None:
+        """A shard without a pair is no error as long as another has some."""
+        folder = project.root / "evaluation/0002"
+        folder.mkdir()
+        (folder / "pairs.csv").write_text(project.shard.read_text().splitlines()[0] + "\n")
+        assert len(read_evaluation(project.inputs.evaluation).facts) == 40
+
+    @pytest.mark.parametrize("keep_head", [False, True])
+    def test_empty_raises(self, project: Project, keep_head: bool) -> None:
+        """An evaluation without a row is refused, naming its folder."""
+        for path in project.inputs.evaluation.glob("*/pairs.csv"):
+            if keep_head:
+                path.write_text(path.read_text().splitlines()[0] + "\n")
+            else:
+                path.unlink()
+        with pytest.raises(DataError, match=r"evaluation: no measured pairs"):
+            read_evaluation(project.inputs.evaluation)
+
+    @pytest.mark.parametrize(
+        ("column", "value", "wanted"),
+        [
+            ("psnr", "12,5", "a number"),
+            ("psnr", "nan", "a number"),
+            ("psnr_hole", "-inf", "a finite number"),
+            ("l1", "inf", "a finite number"),
+            ("hole_share", "1.5", "a share from 0 to 1"),
+            ("hole_share", "", "a share from 0 to 1"),
+            ("kind", "blob", "one of ec, or"),
+            ("pair", "", "a name"),
+            ("method", "", "a name"),
+        ],
+    )
+    def test_damaged_value_raises(
+        self, project: Project, column: str, value: str, wanted: str
+    ) -> None:
+        """A damaged value is refused, naming file, line, column, what was found and wanted."""
+
+        def damage(table: pd.DataFrame) -> pd.DataFrame:
+            table.loc[2, column] = value
+            return table
+
+        project.edit(damage)
+        found = rf"0000/pairs\.csv: line 4, column {column}: found '{value}', wanted {wanted}"
+        with pytest.raises(DataError, match=found):
+            read_evaluation(project.inputs.evaluation)
+
+    @pytest.mark.parametrize("column", ["pair", "photo", "hole_share", "psnr", "l1_hole"])
+    def test_missing_column_raises(self, project: Project, column: str) -> None:
+        """A missing column is named."""
+        project.edit(lambda table: table.drop(columns=column))
+        with pytest.raises(DataError, match=rf"0000/pairs\.csv: no column {column}; found"):
+            read_evaluation(project.inputs.evaluation)
+
+    @pytest.mark.parametrize("content", [b"", b'pair\n"', b"\xff\xfe\x00", b"a,b\n1,2\n1,2,3\n"])
+    def test_no_table_raises(self, project: Project, content: bytes) -> None:
+        """A file that is no table is refused by name."""
+        project.shard.write_bytes(content)
+        with pytest.raises(DataError, match=r"0000/pairs\.csv: (not a table|no column)"):
+            read_evaluation(project.inputs.evaluation)
+
+    def test_twice_raises(self, project: Project) -> None:
+        """A pair measured twice with a method is refused."""
+        project.edit(lambda table: pd.concat([table, table.iloc[[0]]]))
+        with pytest.raises(DataError, match="pair 0-ec-0 is measured twice with pconv-first"):
+            read_evaluation(project.inputs.evaluation)
+
+    def test_contradiction_raises(self, project: Project) -> None:
+        """Rows that disagree about their pair are refused."""
+
+        def damage(table: pd.DataFrame) -> pd.DataFrame:
+            table.loc[0, "photo"] = "another.png"
+            return table
+
+        project.edit(damage)
+        with pytest.raises(DataError, match="pair 0-ec-0 differ in their photo"):
+            read_evaluation(project.inputs.evaluation)
+
+    def test_mixed_features_raise(self, project: Project) -> None:
+        """Loss terms of two kinds of features are not averaged."""
+        project.edit(
+            lambda table: table.assign(features=["random", "imagenet"] * (len(table) // 2))
+        )
+        with pytest.raises(DataError, match="different VGG features"):
+            read_evaluation(project.inputs.evaluation)
+
+
+class TestReadCurves:
+    """The training logs."""
+
+    def test_two_networks(self, project: Project) -> None:
+        """The plain network's columns stand beside the first one's."""
+        log = (project.root / "models/pconv/log.jsonl").read_text()
+        (project.root / "models/plain").mkdir()
+        (project.root / "models/plain/log.jsonl").write_text(log.splitlines()[0] + "\n")
+        curves = read_curves(project.inputs.models)
+        assert curves["plain_train_total"].dropna().tolist() == [3]
+        assert len(curves) == 3
+
+    @pytest.mark.parametrize("line", ["{", "[1]", '{"total": 1}', '{"epoch": 4, "total": "x"}'])
+    def test_damaged_raises(self, project: Project, line: str) -> None:
+        """A damaged line is named by its number."""
+        path = project.root / "models/pconv/log.jsonl"
+        path.write_text(path.read_text() + line + "\n")
+        with pytest.raises(DataError, match=r"log\.jsonl: line 4 is no record of an epoch"):
+            read_curves(project.inputs.models)
+
+    def test_none_raises(self, tmp_path: Path) -> None:
+        """Without a log there is nothing to draw."""
+        with pytest.raises(DataError, match=r"no \*/log\.jsonl"):
+            read_curves(tmp_path)
+
+
+class TestChoice:
+    """Which pairs are shown."""
+
+    RANKED = pd.DataFrame(
+        {"photo": ["a", "a", "b", "b", "c", "c"]}, index=[f"p{i}" for i in range(6)]
+    )
+
+    @pytest.mark.parametrize(
+        ("quantile", "wanted"), [(0.0, ["p0", "p2"]), (1.0, ["p3", "p5"]), (0.5, ["p1", "p2"])]
+    )
+    def test_nearest(self, quantile: float, wanted: list[str]) -> None:
+        """The nearest in the ranking come, of different photographs, in the ranking's order."""
+        assert nearest(self.RANKED, quantile, 2) == wanted
+
+    def test_nearest_runs_out_of_photos(self) -> None:
+        """Photographs come again only when there is no other."""
+        assert len(set(nearest(self.RANKED, 0.0, 5))) == 5
+
+    def test_spread(self) -> None:
+        """As many as asked for and there are, none twice, best first."""
+        assert spread(self.RANKED, 3) == ["p1", "p2", "p4"]
+        assert sorted(spread(self.RANKED, 9)) == list(self.RANKED.index)
+
+
+class TestLoadExamples:
+    """The shown pairs, filled."""
+
+    def test_real_fills(self, reported: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Networks and classical methods fill the hole and keep the known pixels."""
+        monkeypatch.setattr(examples, "fill_pairs", fill_pairs)
+        evaluation = read_evaluation(reported.inputs.evaluation)
+        pairs = {pair.id: pair for pair in read_pairs(reported.inputs.sample)}
+        inputs = reported.inputs
+        sources = Sources(inputs.models, inputs.raw, inputs.masks)
+        methods = ["pconv-last", "telea"]
+        shown = load_examples(["1-or-0"], pairs, evaluation, methods, sources)["1-or-0"]
+        assert list(shown.fills) == methods
+        for filled in shown.fills.values():
+            assert (filled[shown.mask] == shown.truth[shown.mask]).all()
+        assert (shown.damaged[~shown.mask] == 255).all()
+        assert shown.scores["telea"] == evaluation.values.at["1-or-0", ("telea", "psnr_hole")]
+
+
+class TestCompare:
+    """Our network against the others, pair by pair."""
+
+    def test_values(self, reported: Project) -> None:
+        """Wins and differences are those of a loop over the pairs; a tie counts half."""
+        evaluation = read_evaluation(reported.inputs.evaluation)
+        evaluation.values.loc["0-ec-0", ("telea", "psnr_hole")] = evaluation.values.at[
+            "0-ec-0", ("pconv-last", "psnr_hole")
+        ]
+        found = compare(evaluation, draws=100, seed=1).set_index(["group", "method"])
+        wins, differences = 0.0, []
+        for pair, row in evaluation.values.iterrows():
+            if evaluation.facts.at[pair, "kind"] == "ec":
+                ours, theirs = row["pconv-last", "psnr_hole"], row["telea", "psnr_hole"]
+                wins += 0.5 if ours == theirs else float(ours > theirs)
+                differences.append(ours - theirs)
+        row = found.loc["ec", "telea"]
+        assert row["wins"] == pytest.approx(wins / len(differences))
+        assert row["difference"] == pytest.approx(np.mean(differences))
+        assert row["low"] <= row["difference"] <= row["high"]
+        assert row["pairs"] == len(differences)
+
+    def test_alone(self, reported: Project) -> None:
+        """Without another method there is nothing to compare."""
+        evaluation = read_evaluation(reported.inputs.evaluation)
+        alone = replace(evaluation, values=evaluation.values[["pconv-last"]])
+        assert compare(alone, draws=100, seed=1).empty
+
+
+class TestShareTable:
+    """One metric by kind and hole share."""
+
+    def test_conserves_pairs(self, reported: Project) -> None:
+        """Every pair is in one bucket, and Liu et al.'s numbers stand in theirs."""
+        evaluation = read_evaluation(reported.inputs.evaluation)
+        summary = summarise(evaluation, draws=100, seed=1)
+        labels = {method: method for method in evaluation.methods}
+        table = share_table(summary, "psnr", labels)
+        all_kinds = [row for row in table.rows if row[0].text == "All kinds"]
+        assert sum(int(row[2].text) for row in all_kinds) == len(evaluation.facts)
+        beside = {row[1].text: row[-1].text for row in all_kinds}
+        assert beside["10-20 %"] == "28.32"
+        assert beside["1-10 %"] == "-"
+
+
+class TestProvenance:
+    """Hashes."""
+
+    def test_dvc_hash(self, project: Project) -> None:
+        """Files and folders hash to what DVC records for them."""
+        localfs = pytest.importorskip("dvc_objects.fs.local")
+        build = pytest.importorskip("dvc_data.hashfile.build").build
+        database = pytest.importorskip("dvc_data.hashfile.db").HashFileDB
+        files = localfs.LocalFileSystem()
+        odb = database(files, str(project.root / "cache"))
+        (project.root / "raw/.snakemake_timestamp").touch()
+        ours = provenance.dvc_hash(project.root / "raw")
+        (project.root / "raw/.snakemake_timestamp").unlink()
+        for name, found in (("raw", ours), ("sample.csv", None)):
+            path = project.root / name
+            _, _, built = build(odb, str(path), files, "md5", dry_run=True)
+            assert (found or provenance.dvc_hash(path)) == built.hash_info.value
+
+    def test_missing_raises(self, tmp_path: Path) -> None:
+        """What is not there has no hash."""
+        with pytest.raises(DataError, match="not found"):
+            provenance.dvc_hash(tmp_path / "nothing")
+
+
+class TestWords:
+    """Names and numbers as they are printed."""
+
+    @pytest.mark.parametrize(
+        ("value", "unit", "wanted"),
+        [
+            (19.37373, "dB", "19.37"),
+            (-0.5, "dB", "-0.50"),
+            (0.927627, "", "0.9276"),
+            (295.4533, "", "295.5"),
+            (2.450222, "", "2.450"),
+            (0.0, "", "0.0000"),
+            (1.5e-6, "", "1.500e-06"),
+        ],
+    )
+    def test_number(self, value: float, unit: str, wanted: str) -> None:
+        """Numbers are printed with the digits that matter."""
+        assert number(value, unit=unit) == wanted
+
+    def test_method_label(self) -> None:
+        """Networks are named with their epoch; unknown methods keep their name."""
+        assert method_label("pconv-last", {"pconv-last": "150"}) == "PConv, epoch 150"
+        assert method_label("plain-first", {}) == "Plain convolution, first checkpoint"
+        assert method_label("diffusion", {}) == "diffusion"
+
+    def test_buckets(self) -> None:
+        """The buckets are those of Liu et al., with both ends closed off."""
+        assert BUCKETS[:3] == ("up to 1 %", "1-10 %", "10-20 %")
+        assert BUCKETS[-2:] == ("50-60 %", "over 60 %")
+
+    def test_markdown(self) -> None:
+        """A table's Markdown has as many cells in every row, and bars in names are escaped."""
+        table = Table("T", ["", "A"], [[Cell("x|y"), Cell("1", "[0, 2]", 1.0, best=True)]])
+        lines = table.markdown().splitlines()
+        assert lines[-1] == "| x\\|y | **1** [0, 2] |"
+        assert lines[-2] == "| --- | ---: |"

@@ -1,0 +1,216 @@
+"""The train stage: from folders of pictures to folders of weights."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pconv.errors import DataError, ImageError, ParameterError
+from pconv.images import write_image, write_mask
+from pconv.losses import LossWeights
+from pconv.stopping import EXIT_OUT_OF_TIME
+from pconv.training import code_modules
+from pconv.weights import load_weights, read_about
+from workflow.code import stage_code
+from workflow.params import TrainParams
+from workflow.stages import train as stage
+from workflow.stages.train import held_out_pairs, plan_of, train_networks
+
+SIZE = 16
+PARAMS = TrainParams(
+    seed=1,
+    kinds=["pconv", "plain"],
+    width=2,
+    levels=2,
+    batch_size=4,
+    epochs=2,
+    first_epoch=1,
+    finetune_from_epoch=1,
+    learning_rate=2e-3,
+    finetune_learning_rate=5e-4,
+    valid_weight=1.0,
+    hole_weight=6.0,
+    perceptual_weight=0.0,
+    style_weight=0.0,
+    tv_weight=0.1,
+    features="random",
+    features_seed=0,
+    precision="float32",
+    tf32=False,
+    channels_last=False,
+    compile=False,
+    threads=1,
+    checkpoint_every_epochs=1,
+    validate_every_epochs=1,
+    pictures_every_epochs=1,
+    validation_pairs=5,
+)
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> dict[str, Path]:
+    """The stage's inputs in two shards, and its outputs still to make."""
+    rng = np.random.default_rng(0)
+    for number in range(8):
+        name = f"{number % 2:04d}/{number:06d}.png"
+        write_image(
+            tmp_path / "images" / name, rng.integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)
+        )
+        for kind in ("masks", "valid"):
+            write_mask(tmp_path / kind / name, rng.random((SIZE, SIZE)) < 0.7)
+    for number in range(2):
+        photo = rng.integers(0, 256, (40, 30 + number, 3), dtype=np.uint8)
+        write_image(tmp_path / f"raw/valid/gt/{number}.png", photo)
+    return {
+        "images": tmp_path / "images",
+        "masks": tmp_path / "masks",
+        "raw": tmp_path / "raw",
+        "valid_masks": tmp_path / "valid",
+        "out": tmp_path / "models",
+        "state": tmp_path / "state",
+    }
+
+
+@pytest.fixture(autouse=True)
+def _without_tracking(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """All files below a folder."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
+class TestTrainNetworks:
+    """`train_networks`."""
+
+    def test_smoke(self, folders: dict[str, Path]) -> None:
+        """Each kind has its weights and its log; no checkpoint stays."""
+        train_networks(PARAMS, **folders, device="cpu")
+        names = ["first.safetensors", "last.safetensors", "log.jsonl"]
+        wanted = [f"{kind}/{name}" for kind in PARAMS.kinds for name in names]
+        assert list(contents(folders["out"])) == wanted
+        for kind in PARAMS.kinds:
+            path = folders["out"] / kind / "last.safetensors"
+            assert load_weights(path).hyperparameters()["kind"] == kind
+            assert read_about(path)["epoch"] == "2"
+            lines = (folders["out"] / kind / "log.jsonl").read_text().splitlines()
+            assert [json.loads(line)["epoch"] for line in lines] == [1, 2]
+        assert not list(folders["state"].rglob("*.pt"))
+
+    def test_same_bytes(self, folders: dict[str, Path], tmp_path: Path) -> None:
+        """Another folder, and other shards of the same pictures, give the same bytes."""
+        train_networks(PARAMS, **folders, device="cpu")
+        for kind in ("images", "masks", "valid"):
+            for file in sorted((tmp_path / kind).glob("0001/*.png")):
+                file.rename(tmp_path / kind / "0000" / file.name)
+        again = folders | {"out": tmp_path / "again", "state": tmp_path / "other"}
+        train_networks(PARAMS, **again, device="cpu")
+        assert contents(tmp_path / "again") == contents(folders["out"])
+
+    def test_slices(
+        self, folders: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """A stage out of time exits with its own status, leaves no output, and goes on later."""
+        with pytest.raises(SystemExit) as stopped:
+            train_networks(PARAMS, **folders, device="cpu", stop_after_s=0)
+        assert stopped.value.code == EXIT_OUT_OF_TIME
+        assert "not finished: its time was up at step 0" in capsys.readouterr().err
+        assert not folders["out"].exists()
+        train_networks(PARAMS, **folders, device="cpu")
+        fresh = folders | {"out": tmp_path / "fresh", "state": tmp_path / "other"}
+        train_networks(PARAMS, **fresh, device="cpu")
+        assert contents(tmp_path / "fresh") == contents(folders["out"])
+
+    def test_replaces_the_old(self, folders: dict[str, Path]) -> None:
+        """Weights of a kind that is no longer trained do not stay behind."""
+        (folders["out"] / "old").mkdir(parents=True)
+        train_networks(PARAMS.model_copy(update={"kinds": ["plain"]}), **folders, device="cpu")
+        assert [path.name for path in folders["out"].iterdir()] == ["plain"]
+
+    @pytest.mark.parametrize("missing", ["images", "masks"])
+    def test_raises_empty(self, missing: str, folders: dict[str, Path], tmp_path: Path) -> None:
+        """A folder without pictures is named."""
+        folders[missing] = tmp_path / "nothing"
+        with pytest.raises(DataError, match=r"nothing: no files NNNN/\*.png to train on"):
+            train_networks(PARAMS, **folders, device="cpu")
+
+    def test_raises_bad_data(self, folders: dict[str, Path]) -> None:
+        """An unreadable image and a mask of another size are refused before the first step."""
+        mask = folders["masks"] / "0001/000001.png"
+        write_mask(mask, np.zeros((SIZE, SIZE + 1), dtype=bool))
+        with pytest.raises(DataError, match=r"000001.png: 17x16 pixels, but .* has 16x16"):
+            train_networks(PARAMS, **folders, device="cpu")
+        image = folders["images"] / "0000/000002.png"
+        image.write_bytes(image.read_bytes()[:50])
+        with pytest.raises(ImageError, match=r"000002.png: not a readable image"):
+            train_networks(PARAMS, **folders, device="cpu")
+        assert not list(folders["state"].rglob("*.pt"))
+
+    def test_raises_params(self, folders: dict[str, Path]) -> None:
+        """Epochs that never come are refused before any file is read."""
+        params = PARAMS.model_copy(update={"first_epoch": 3})
+        folders["images"] = folders["images"] / "not read"
+        with pytest.raises(ParameterError, match="first_epoch is 3; wanted from 1 to epochs, 2"):
+            train_networks(params, **folders, device="cpu")
+
+
+class TestHeldOutPairs:
+    """`held_out_pairs`."""
+
+    def test_values(self, folders: dict[str, Path]) -> None:
+        """Masks by number, photos in turn, all of the training size."""
+        pairs = held_out_pairs(folders["raw"], folders["valid_masks"], 5, SIZE)
+        assert pairs.images.shape == (5, SIZE, SIZE, 3)
+        assert pairs.masks.shape == (5, SIZE, SIZE)
+        for number in range(2, 5):
+            np.testing.assert_array_equal(pairs.images[number], pairs.images[number - 2])
+        assert not np.array_equal(pairs.images[0], pairs.images[1])
+
+    def test_raises(self, folders: dict[str, Path], tmp_path: Path) -> None:
+        """Too few masks, or no photos, are refused."""
+        with pytest.raises(DataError, match=r"valid: 8 masks; train\.validation_pairs wants 9"):
+            held_out_pairs(folders["raw"], folders["valid_masks"], 9, SIZE)
+        with pytest.raises(DataError, match=r"valid/gt: no photos"):
+            held_out_pairs(tmp_path / "empty", folders["valid_masks"], 2, SIZE)
+
+
+class TestPlanOf:
+    """`plan_of`."""
+
+    def test_values(self) -> None:
+        """Every parameter reaches the plan."""
+        plan = plan_of(PARAMS, "plain")
+        assert plan.kind == "plain"
+        assert plan.weights == LossWeights(valid=1, hole=6, perceptual=0, style=0, tv=0.1)
+        for name, value in PARAMS.model_dump().items():
+            if name not in ("kinds", "validation_pairs") and not name.endswith("_weight"):
+                assert getattr(plan, name) == value
+
+
+class TestCode:
+    """What a checkpoint belongs to."""
+
+    def test_names_all_code(self) -> None:
+        """The code a checkpoint is bound to is all that a training run imports."""
+        wanted = sorted(f"pconv/{name}.py" for name in code_modules())
+        assert wanted == stage_code("pconv.training")
+
+
+class TestMain:
+    """`main`."""
+
+    def test_command_line(self, folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+        """The command line of dvc.yaml reaches the function."""
+        options = [
+            part
+            for name, path in folders.items()
+            for part in (f"--{name.replace('_', '-')}", f"{path}/")
+        ]
+        monkeypatch.setattr(sys, "argv", ["train", *options, "--stop-after-s", "1000"])
+        monkeypatch.setattr(stage, "load_params", lambda _: PARAMS)
+        stage.main()
+        assert (folders["out"] / "pconv" / "last.safetensors").is_file()

@@ -1,0 +1,123 @@
+"""Which source files a stage runs, read off the imports: the code part of its ``deps``.
+
+python -m workflow.code            # say where dvc.yaml differs; exit status 2 if it does
+python -m workflow.code --write    # put the right lists into dvc.yaml
+"""
+
+import argparse
+import ast
+import difflib
+from pathlib import Path
+
+from ruamel.yaml import YAML
+
+from pconv.errors import DataError
+from workflow.command import run_command
+from workflow.graph import DVC_FILE
+
+PACKAGES = ("pconv", "workflow")
+
+# Code that runs in a stage but can't change what it makes, so that editing it makes nothing anew:
+# params.py hands on what `params:` already records (no field has a default there), tracking.py
+# may be off without changing a byte, graph.py and command.py only start things.
+WITHOUT_EFFECT = {
+    "workflow/params.py",
+    "workflow/plain_yaml.py",
+    "workflow/tracking.py",
+    "workflow/graph.py",
+    "workflow/command.py",
+}
+
+
+def stage_code(module: str, root: Path = Path()) -> list[str]:
+    """Return the project files a module runs, itself included, as sorted relative paths.
+
+    Those are the modules it imports, and the page templates that lie beside them.
+    Imports inside functions count; those under ``if TYPE_CHECKING:`` do not. A package's
+    ``__init__.py`` counts only if it imports or defines more than names to look up.
+    """
+    found: set[str] = set()
+    waiting = [module]
+    while waiting:
+        path = _file_of(waiting.pop(), root)
+        if path is None or path in found or path in WITHOUT_EFFECT:
+            continue
+        found.add(path)
+        waiting += _imported(root / path)
+    found = {path for path in found if not path.endswith("__init__.py")}
+    beside = {Path(path).parent for path in found}
+    found |= {t.relative_to(root).as_posix() for d in beside for t in (root / d).glob("*.j2")}
+    return sorted(found)
+
+
+def is_code(path: str) -> bool:
+    """Return whether a dependency is the project's code, not data."""
+    return path.split("/")[0] in PACKAGES
+
+
+def wrong_code_deps(path: Path = DVC_FILE) -> dict[str, str]:
+    """Return, for each stage whose listed code differs from what it runs, the difference."""
+    stages = YAML(typ="safe").load(path)["stages"]
+    wrong = {}
+    for name, entry in stages.items():
+        listed = [dep for dep in entry["deps"] if is_code(dep)]
+        runs = stage_code(f"workflow.stages.{name}", path.parent)
+        if listed != runs:
+            wrong[name] = " ".join(d for d in difflib.ndiff(listed, runs) if d[0] in "+-")
+    return wrong
+
+
+def write_code_deps(path: Path = DVC_FILE) -> None:
+    """Put each stage's code into its ``deps`` in ``dvc.yaml``, before its data."""
+    yaml = YAML()
+    yaml.width = 100
+    yaml.indent(mapping=2, sequence=4, offset=2)
+    document = yaml.load(path)
+    for name, entry in document["stages"].items():
+        data = [dep for dep in entry["deps"] if not is_code(dep)]
+        entry["deps"] = stage_code(f"workflow.stages.{name}", path.parent) + data
+    with path.open("w", encoding="utf-8") as file:
+        yaml.dump(document, file)
+
+
+def _file_of(module: str, root: Path) -> str | None:
+    if module.split(".")[0] not in PACKAGES:
+        return None
+    base = Path(*module.split("."))
+    for path in (base.with_suffix(".py"), base / "__init__.py"):
+        if (root / path).is_file():
+            return path.as_posix()
+    return None
+
+
+def _imported(path: Path) -> list[str]:
+    """Return every module the file may import; ``from a import b`` may mean ``a.b`` or ``a``."""
+    modules: list[str] = []
+    waiting: list[ast.AST] = [ast.parse(path.read_text(encoding="utf-8"))]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            continue
+        if isinstance(node, ast.Import):
+            modules += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            modules += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        waiting += ast.iter_child_nodes(node)
+    return modules
+
+
+def _main() -> None:
+    parser = argparse.ArgumentParser(description="Compare dvc.yaml with the code its stages run.")
+    parser.add_argument("--write", action="store_true", help="put the right lists into dvc.yaml")
+    if parser.parse_args().write:
+        write_code_deps()
+    if wrong := wrong_code_deps():
+        lines = [f"{name}: {difference}" for name, difference in wrong.items()]
+        raise DataError(
+            f"{DVC_FILE}: deps are not the code that runs; `python -m workflow.code --write` "
+            "mends it\n" + "\n".join(lines)
+        )
+
+
+if __name__ == "__main__":
+    run_command(_main)

@@ -1,0 +1,21 @@
+"""How every command of the pipeline starts and how it fails."""
+
+import logging
+import sys
+from collections.abc import Callable
+
+from pconv.errors import PConvError
+
+EXIT_BAD_INPUT = 2
+
+
+def run_command(main: Callable[[], None]) -> None:
+    """Run ``main``; an expected error becomes its message and exit status 2, without traceback."""
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    try:
+        main()
+    except PConvError as error:
+        sys.stderr.write(f"{type(error).__name__}: {error}\n")
+        sys.exit(EXIT_BAD_INPUT)
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,93 @@
+"""How a batch of pairs is filled by any method, for the stages that measure and show fills."""
+
+import re
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pconv import baselines
+from pconv.errors import DataError
+from pconv.images import Mask, Pixels
+from pconv.unet import UNet, composite
+from pconv.weights import load_weights
+
+_NETWORK = re.compile(r"(?P<kind>pconv|plain)-(?P<which>first|last)")
+
+
+def network_names(models: Path) -> list[str]:
+    """Return the trained networks in ``models`` as method names, such as ``pconv-last``.
+
+    Raises:
+        DataError: If there is none.
+    """
+    names = sorted(f"{path.parent.name}-{path.stem}" for path in models.glob("*/*.safetensors"))
+    if not names:
+        raise DataError(f"{models}: no weights; the stage train makes them")
+    return names
+
+
+def is_network(method: str) -> bool:
+    """Return whether a method is one of the trained networks."""
+    return _NETWORK.fullmatch(method) is not None
+
+
+def weights_file(method: str, models: Path) -> Path:
+    """Return the weights behind ``pconv-last`` and its like."""
+    kind, which = method.split("-")
+    return models / kind / f"{which}.safetensors"
+
+
+def fill_pairs(method: str, models: Path, images: Pixels, masks: Mask) -> Pixels:
+    """Fill a batch of damaged pictures.
+
+    Args:
+        method: A trained network or one of `pconv.baselines.METHODS`.
+        models: The folder of trained networks.
+        images: uint8, ``(B, S, S, 3)``.
+        masks: True where known, ``(B, S, S)``.
+
+    Returns:
+        The pictures with their known pixels kept, uint8, ``(B, S, S, 3)``.
+    """
+    if is_network(method):
+        return to_pixels(network_outputs(method, models, images, masks), images, masks)
+    filled = [baselines.fill(method, *pair) for pair in zip(images, masks, strict=True)]
+    return np.stack(filled)
+
+
+@torch.inference_mode()
+def network_outputs(method: str, models: Path, images: Pixels, masks: Mask) -> Tensor:
+    """Return a network's raw output, float32 ``(B, 3, S, S)``, for a batch as in `fill_pairs`."""
+    device = default_device()
+    network = _load(weights_file(method, models), str(device))
+    return network(images_01(images).to(device), masks_01(masks).to(device)).float()
+
+
+def to_pixels(output: Tensor, images: Pixels, masks: Mask) -> Pixels:
+    """Return raw network output as 8-bit pictures whose known pixels are the image's own."""
+    known = masks_01(masks).to(output.device)
+    filled = composite(output.clamp(0, 1) * 255, images_01(images).to(output.device) * 255, known)
+    return filled.round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+
+
+def images_01(images: Pixels) -> Tensor:
+    """Return uint8 ``(B, H, W, 3)`` as float32 in 0..1, ``(B, 3, H, W)``."""
+    return torch.from_numpy(images).permute(0, 3, 1, 2).float().div(255)
+
+
+def masks_01(masks: Mask) -> Tensor:
+    """Return bool ``(B, H, W)`` as float32, ``(B, 1, H, W)``, 1 where known."""
+    return torch.from_numpy(masks)[:, None].float()
+
+
+def default_device() -> torch.device:
+    """Return the GPU if there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@lru_cache(maxsize=8)
+def _load(path: Path, device: str) -> UNet:
+    return load_weights(path, device)

@@ -1,0 +1,130 @@
+"""``dvc.yaml`` as typed stages and shards: the Snakefile's only source.
+
+DVC runs a stage that says ``meta: {shards: N}`` as one command with a process pool; here it
+becomes N jobs, each of which owns the numbered folder of its shard.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pconv.errors import DataError
+from workflow.params import SECTION_FILES
+
+DVC_FILE = Path("dvc.yaml")
+STAGE_ENVIRONMENT = "../envs/pconv.yaml"  # seen from workflow/rules/, for --software-deployment
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What a scheduler needs to place one job of a stage."""
+
+    threads: int
+    memory_mb: int
+    runtime_min: int
+    gpus: int
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of ``dvc.yaml``."""
+
+    name: str
+    description: str
+    command: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    shards: int  # 0: the stage is not sharded
+    resources: Resources
+    section: str
+    target: str  # the stage whose Snakemake target asks for this one too; "" for none
+
+    def shard_outputs(self, shard: str) -> list[str]:
+        """Return the outputs of one shard, or of the shard pattern ``{shard}``."""
+        return [f"{output}{shard}" for output in self.outputs]
+
+    @property
+    def shard_names(self) -> list[str]:
+        """The folder names of all shards."""
+        return [f"{index:04d}" for index in range(self.shards)]
+
+    def shard_command(self, shard: str) -> str:
+        """Return the command that makes the shard of this name only."""
+        return f"{self.command} --shard {int(shard)}/{self.shards}"
+
+
+def load_stages(path: Path = DVC_FILE) -> list[Stage]:
+    """Return the stages in the order of the file.
+
+    Raises:
+        DataError: If a stage lacks what both engines need.
+    """
+    stages = yaml.safe_load(path.read_text(encoding="utf-8"))["stages"]
+    return [_stage(path, name, entry) for name, entry in stages.items()]
+
+
+def job_inputs(stage: Stage, stages: list[Stage]) -> list[str]:
+    """Return the files and folders a job of ``stage`` waits for, sharded folders shard by shard.
+
+    The stage's section of ``params.yaml`` is among them, as a file: an edited number reruns
+    exactly the stages that read it.
+    """
+    maker = {output: other for other in stages for output in other.outputs}
+    paths = [str(SECTION_FILES / f"{stage.section}.json")]
+    for path in stage.inputs:
+        shards = maker[path].shard_names if path in maker else []
+        paths += [f"{path}{shard}" for shard in shards] or [path]
+    return paths
+
+
+def all_outputs(stage: Stage) -> list[str]:
+    """Return what every job of ``stage`` makes together."""
+    if not stage.shards:
+        return [path.rstrip("/") for path in stage.outputs]
+    return [path for shard in stage.shard_names for path in stage.shard_outputs(shard)]
+
+
+def followers(stage: Stage, stages: list[Stage]) -> list[str]:
+    """Return the outputs of the stages that are made along with the target ``stage``."""
+    return [path for other in stages if other.target == stage.name for path in all_outputs(other)]
+
+
+def _stage(path: Path, name: str, entry: dict[str, Any]) -> Stage:
+    meta = entry["meta"]
+    shards = int(meta.get("shards", 0))
+    command = " ".join(entry["cmd"].split())
+    if shards and f"--shards {shards}" not in command:
+        raise DataError(
+            f"{path}: {name}: meta says {shards} shards but the command does not say "
+            f"`--shards {shards}`; make the two equal"
+        )
+    return Stage(
+        name=name,
+        description=entry["desc"],
+        command=command,
+        inputs=tuple(entry["deps"]),
+        outputs=tuple(_outputs(entry)),
+        shards=shards,
+        resources=Resources(
+            threads=int(meta["threads"]),
+            memory_mb=int(meta["memory_mb"]),
+            runtime_min=int(meta["runtime_min"]),
+            gpus=int(meta.get("gpus", 0)),
+        ),
+        section=_one(path, name, entry["params"]),
+        target=meta.get("target", ""),
+    )
+
+
+def _outputs(entry: dict[str, Any]) -> list[str]:
+    """Return the paths under outs, metrics and plots; options make an entry a mapping."""
+    outputs = [out for key in ("outs", "metrics", "plots") for out in entry.get(key, [])]
+    return [out if isinstance(out, str) else next(iter(out)) for out in outputs]
+
+
+def _one(path: Path, name: str, sections: list[str]) -> str:
+    if sections != [name]:
+        raise DataError(f"{path}: {name}: reads {sections}; a stage reads its own section only")
+    return sections[0]

@@ -1,0 +1,136 @@
+"""The table of (photo, mask) pairs that are evaluated: its rows, its file, its pictures."""
+
+import csv
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from pconv.atomic import atomic_file
+from pconv.errors import DataError
+from pconv.images import Mask, Pixels, read_image, read_mask
+from pconv.resizing import fit_image, fit_mask
+
+RAW_KINDS = ("ec", "or")  # masks that belong to one photo and lie beside it in data/raw
+GENERATED_KINDS = ("walk", "strokes", "rectangles")  # masks drawn by the masks stage
+KINDS = RAW_KINDS + GENERATED_KINDS
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One photo and the mask it is damaged with.
+
+    Attributes:
+        id: The pair's name, made of photo and mask; a draw depends on nothing else.
+        photo: Path relative to the raw folder, such as ``valid/gt/3.png``.
+        mask: Path relative to the raw folder for the kinds ec and or (``valid/ec/3/3_5.png``),
+            to the folder of validation masks for the others (``0001/000123.png``).
+        kind: One of ``KINDS``.
+        hole_share: Share of hole pixels in the framed mask, above 0 and below 1.
+        size_px: Side of the square that photo and mask are framed to.
+    """
+
+    id: str
+    photo: str
+    mask: str
+    kind: str
+    hole_share: float
+    size_px: int
+
+
+_COLUMNS = [field.name for field in fields(Pair)]
+
+
+def write_pairs(path: Path, pairs: Iterable[Pair]) -> None:
+    """Write the pairs as a CSV file, one a row, whole or not at all."""
+    with atomic_file(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
+        table = csv.DictWriter(file, _COLUMNS, lineterminator="\n")
+        table.writeheader()
+        table.writerows(asdict(pair) for pair in pairs)
+
+
+def read_pairs(path: Path) -> list[Pair]:
+    """Read what :func:`write_pairs` wrote.
+
+    Raises:
+        DataError: If the file is missing, has other columns, or a row makes no sense.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            table = csv.DictReader(file)
+            if table.fieldnames != _COLUMNS:
+                raise DataError(
+                    f"{path}: found the columns {table.fieldnames}; wanted {_COLUMNS}: "
+                    "make the file anew with the sample stage"
+                )
+            return [_pair(path, table.line_num, row) for row in table]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path}: not a readable table of pairs ({error})") from error
+
+
+def load_pair(pair: Pair, raw: Path, masks: Path) -> tuple[Pixels, Mask]:
+    """Read a pair's photo and mask, framed alike to the square the pair asks for.
+
+    Args:
+        pair: A row of the table.
+        raw: The folder that the download stage made.
+        masks: The folder of generated validation masks.
+
+    Returns:
+        The photo, uint8 ``(S, S, 3)``, and the mask, bool ``(S, S)``, True where known.
+
+    Raises:
+        DataError: If the mask file is not as large as its photo.
+    """
+    photo = read_image(raw / pair.photo)
+    mask_path = mask_file(pair, raw, masks)
+    mask = read_mask(mask_path)
+    if pair.kind in RAW_KINDS and mask.shape != photo.shape[:2]:
+        raise DataError(
+            f"{mask_path}: {mask.shape[1]}x{mask.shape[0]} pixels, but its photo {pair.photo} has "
+            f"{photo.shape[1]}x{photo.shape[0]}; a mask must be as large as its photo"
+        )
+    return fit_image(photo, pair.size_px), fit_mask(mask, pair.size_px)
+
+
+def mask_file(pair: Pair, raw: Path, masks: Path) -> Path:
+    """Return where the pair's mask lies; its kind says in which of the two folders."""
+    return (raw if pair.kind in RAW_KINDS else masks) / pair.mask
+
+
+def _pair(path: Path, line: int, row: dict[str, str]) -> Pair:
+    try:
+        if None in row or None in row.values():
+            raise ValueError(f"not {len(_COLUMNS)} cells")
+        pair = Pair(
+            id=row["id"],
+            photo=row["photo"],
+            mask=row["mask"],
+            kind=row["kind"],
+            hole_share=float(row["hole_share"]),
+            size_px=int(row["size_px"]),
+        )
+    except ValueError as error:
+        raise DataError(f"{path}: line {line}: {error}; wanted a row of the pair table") from error
+    if pair.kind not in KINDS:
+        raise DataError(f"{path}: line {line}: kind {pair.kind!r}; wanted one of {KINDS}")
+    return pair
+
+
+def subset(pairs: Sequence[Pair], count: int) -> list[Pair]:
+    """Return ``count`` of the pairs, each kind in proportion, drawn as the table itself was.
+
+    Within a kind the table is in the random order of its draw, so its first rows are a draw too.
+    """
+    of_kind = {kind: [pair for pair in pairs if pair.kind == kind] for kind in KINDS}
+    quotas = largest_remainder({kind: len(some) for kind, some in of_kind.items()}, count)
+    return [pair for kind, some in of_kind.items() for pair in some[: quotas[kind]]]
+
+
+def largest_remainder(sizes: Mapping[str, int], count: int) -> dict[str, int]:
+    """Share ``count`` out in proportion to ``sizes``, in whole numbers that add up to it."""
+    total = max(1, sum(sizes.values()))
+    quotas = {name: count * size // total for name, size in sizes.items()}
+    by_remainder = sorted(sizes, key=lambda name: -(count * sizes[name] % total))
+    for name in by_remainder[: count - sum(quotas.values())]:
+        quotas[name] += 1
+    return quotas

@@ -1,0 +1,429 @@
+"""``params.yaml`` as types, and the only reader of it.
+
+No field has a default: every number that runs stands in ``params.yaml``, where DVC and git see
+it. A key that does not exist, a wrong type or an impossible value is refused before any work.
+
+    python -m workflow.params use paper     # make presets/paper.yaml the params.yaml that runs
+    python -m workflow.params check         # read params.yaml and say what is wrong with it
+"""
+
+import argparse
+import difflib
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from pconv.atomic import atomic_file
+from pconv.errors import ParameterError
+from workflow.command import run_command
+from workflow.plain_yaml import read_plain_yaml
+
+PARAMS_FILE = Path("params.yaml")
+PRESETS = Path("presets")
+SECTION_FILES = Path(".stages")
+
+Seed = Annotated[int, Field(ge=0, lt=2**32, description="Seed of every draw of this stage.")]
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[int, Field(gt=0)]
+NonNegative = Annotated[int, Field(ge=0)]
+SizePx = Annotated[int, Field(ge=16, le=4096, description="Side of the square pictures, pixels.")]
+Classical = Literal["mean", "telea", "ns", "biharmonic", "patchmatch"]
+Network = Literal["pconv-first", "pconv-last", "plain-first", "plain-last"]
+Sha256 = Annotated[
+    str, Field(pattern="^([0-9a-f]{64})?$", description="SHA-256 of the archive; empty: any.")
+]
+Weight = Annotated[float, Field(ge=0, description="Weight of a loss term; 0 leaves it out.")]
+
+
+class Section(BaseModel):
+    """One section of ``params.yaml``: one stage."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class DownloadParams(Section):
+    """Where the photographs come from."""
+
+    source: Literal["sample", "icme", "folder"]
+    seed: Annotated[int, Field(ge=0, lt=2**32, description="Seed of made masks and of held-out.")]
+    masks_per_photo: Annotated[
+        int, Field(gt=0, description="Masks made a kind and validation photo (sample, folder).")
+    ]
+    masks_mark_holes: Annotated[
+        bool, Field(description="The found masks are foreign: white marks what is missing.")
+    ]
+    max_rejected: Annotated[NonNegative, Field(description="Unusable files before failing.")]
+    max_pixels: Annotated[
+        # Pillow refuses twice its MAX_IMAGE_PIXELS itself.
+        int,
+        Field(gt=0, le=178_956_970, description="Largest photo or mask that is read."),
+    ]
+    max_files: Annotated[Positive, Field(description="Members an archive may hold.")]
+    max_bytes: Annotated[Positive, Field(description="Bytes of an archive, packed or unpacked.")]
+    max_file_bytes: Annotated[Positive, Field(description="Bytes of one member, unpacked.")]
+    expected_train: Annotated[NonNegative, Field(description="Training photos; 0: any number.")]
+    expected_valid: Annotated[NonNegative, Field(description="Validation photos; 0: any number.")]
+    expected_ec: Annotated[NonNegative, Field(description="ec masks; 0: any number.")]
+    expected_or: Annotated[NonNegative, Field(description="or masks; 0: any number.")]
+    icme_train: Annotated[
+        list[str], Field(description="Addresses, archives or unpacked folders, tried in turn.")
+    ]
+    icme_valid: Annotated[list[str], Field(description="Likewise for the validation archive.")]
+    icme_train_sha256: Sha256
+    icme_valid_sha256: Sha256
+    icme_downloads: Annotated[
+        str, Field(min_length=1, description="Folder that keeps fetched archives.")
+    ]
+    icme_retries: Annotated[int, Field(ge=0, le=20, description="Attempts after the first.")]
+    icme_timeout_s: Annotated[float, Field(gt=0, description="How long a server may be silent.")]
+    folder_train: Annotated[str, Field(description="Folder of training photos.")]
+    folder_valid: Annotated[
+        str, Field(description="Folder of validation photos; empty: hold out a share.")
+    ]
+    folder_held_out_share: Share
+    folder_ec: Annotated[str, Field(description="Folder of ec masks; empty: make them.")]
+    folder_or: Annotated[str, Field(description="Folder of or masks; empty: make them.")]
+
+    @model_validator(mode="after")
+    def _source_has_a_place(self) -> "DownloadParams":
+        needed = {"icme": ("icme_train", "icme_valid"), "folder": ("folder_train",)}
+        for name in needed.get(self.source, ()):
+            if not getattr(self, name):
+                raise ValueError(f"{name} must be given when source is {self.source}")
+        return self
+
+
+class AugmentParams(Section):
+    """How the training images are drawn from the training photographs."""
+
+    seed: Seed
+    size_px: SizePx
+    images: Annotated[int, Field(gt=0, description="Training images to make.")]
+    flip_share: Annotated[Share, Field(description="Probability of a left-right flip.")]
+    rotation_degrees: Annotated[
+        float, Field(ge=0, le=45, description="Most rotation either way, degrees.")
+    ]
+    crop_min_share: Annotated[
+        float, Field(gt=0, le=1, description="Least area of the crop over the largest that fits.")
+    ]
+    crop_max_aspect: Annotated[
+        float, Field(ge=1, le=2, description="Most width over height of the crop, or its inverse.")
+    ]
+    brightness: Annotated[Share, Field(description="Most relative change of brightness.")]
+    contrast: Annotated[Share, Field(description="Most relative change of contrast.")]
+    saturation: Annotated[Share, Field(description="Most relative change of saturation.")]
+    hue_turns: Annotated[
+        float, Field(ge=0, le=0.5, description="Most shift of hue, turns of the colour circle.")
+    ]
+
+
+class MasksParams(Section):
+    """The generated masks, for training and for validation."""
+
+    seed: Seed
+    size_px: SizePx
+    train: Annotated[int, Field(gt=0, description="Training masks.")]
+    valid: Annotated[int, Field(gt=0, description="Validation masks.")]
+    kinds: Annotated[
+        list[Literal["walk", "strokes", "rectangles", "blocks", "brush", "bucket", "folder"]],
+        Field(min_length=1, description="Kinds of masks, each equally likely."),
+    ]
+    hole_share_min: Annotated[
+        Share, Field(description="Walks, strokes, rectangles with smaller holes are redrawn.")
+    ]
+    hole_share_max: Annotated[
+        Share, Field(description="Walks and strokes with larger holes are redrawn.")
+    ]
+    walk_directions: Annotated[Literal[4, 8], Field(description="8 has diagonal moves too.")]
+    walk_steps_per_pixel: Annotated[
+        float, Field(gt=0, le=100, description="Steps of a walk over pixels of the mask.")
+    ]
+    walk_brush_px: Annotated[
+        int, Field(gt=0, le=256, description="Diameter of the disc each step damages, pixels.")
+    ]
+    strokes_max_each: Annotated[
+        int, Field(gt=0, le=1000, description="Most lines, most circles, most ellipse arcs.")
+    ]
+    strokes_min_thickness_px: Annotated[
+        int, Field(gt=0, le=256, description="Least thickness and least radius, pixels.")
+    ]
+    strokes_max_thickness_share: Annotated[
+        Share, Field(description="Most thickness or radius over height + width.")
+    ]
+    rectangles_max: Annotated[int, Field(gt=0, le=1000, description="Most rectangles in a mask.")]
+    rectangles_min_side_share: Annotated[
+        Share, Field(description="Least side of a rectangle over the side of the mask.")
+    ]
+    rectangles_max_side_share: Annotated[
+        Share, Field(description="Most side of a rectangle over the side of the mask.")
+    ]
+    rectangles_hole_share_max: Annotated[
+        Share, Field(description="Rectangles with larger holes are redrawn.")
+    ]
+    bucket_min: Annotated[Share, Field(description="The bucket's hole shares lie above this.")]
+    bucket_max: Annotated[Share, Field(description="Largest hole share of the bucket.")]
+    bucket_margin_share: Annotated[
+        float,
+        Field(ge=0, lt=0.5, description="Border of a bucket mask that stays known, over size_px."),
+    ]
+    folder: Annotated[
+        str | None, Field(description="Folder of masks for the kind folder, else null.")
+    ]
+
+    @model_validator(mode="after")
+    def _ranges_are_not_empty(self) -> "MasksParams":
+        for least, most in (
+            ("hole_share_min", "hole_share_max"),
+            ("hole_share_min", "rectangles_hole_share_max"),
+            ("rectangles_min_side_share", "rectangles_max_side_share"),
+            ("bucket_min", "bucket_max"),
+        ):
+            if getattr(self, least) >= getattr(self, most):
+                raise ValueError(
+                    f"{least} is {getattr(self, least)} but {most} is {getattr(self, most)}; "
+                    "the least must be below the most"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _kinds_can_be_drawn(self) -> "MasksParams":
+        if len(set(self.kinds)) < len(self.kinds):
+            raise ValueError(f"kinds {self.kinds} names a kind twice; each is equally likely")
+        if ("folder" in self.kinds) != (self.folder is not None):
+            raise ValueError(
+                f"folder is {self.folder!r} and kinds {self.kinds}; give a folder of masks if "
+                "and only if folder is among the kinds"
+            )
+        return self
+
+
+class TrainParams(Section):
+    """The network and its training; `pconv.plan.TrainingPlan` says more of each number."""
+
+    seed: Seed
+    kinds: list[Literal["pconv", "plain"]] = Field(
+        min_length=1, description="Networks to train, each on the same data."
+    )
+    width: Annotated[int, Field(gt=0, description="Filters of the first layer; 64 in Figure 4.")]
+    levels: Annotated[int, Field(ge=1, le=16, description="Halvings of the size; 8 in Figure 4.")]
+    batch_size: Annotated[int, Field(gt=0, description="Images a step, over all processes.")]
+    epochs: Positive
+    first_epoch: Annotated[int, Field(gt=0, description="Epoch of the earlier weights compared.")]
+    finetune_from_epoch: Annotated[
+        int, Field(gt=0, description="Epochs of the first phase; `epochs` for no second one.")
+    ]
+    learning_rate: Annotated[float, Field(gt=0, description="Adam's, first phase.")]
+    finetune_learning_rate: Annotated[float, Field(gt=0, description="Adam's, second phase.")]
+    valid_weight: Weight
+    hole_weight: Weight
+    perceptual_weight: Weight
+    style_weight: Weight
+    tv_weight: Weight
+    features: Annotated[str, Field(description="imagenet, random, or a file of VGG-16 weights.")]
+    features_seed: Seed
+    precision: Literal["float32", "bf16"]
+    tf32: Annotated[bool, Field(description="Faster, coarser float32 products on CUDA.")]
+    channels_last: bool
+    compile: Annotated[bool, Field(description="Compile network and losses (torch.compile).")]
+    threads: Annotated[int, Field(gt=0, description="CPU threads; they decide the last bits.")]
+    checkpoint_every_epochs: Positive
+    validate_every_epochs: Positive
+    pictures_every_epochs: Positive
+    validation_pairs: Annotated[int, Field(gt=0, description="Held-out pairs of the log.")]
+
+
+class SampleParams(Section):
+    """Which validation pairs are evaluated."""
+
+    seed: Seed
+    pairs: Annotated[int, Field(gt=0, description="ec and or pairs drawn without replacement.")]
+    pairs_per_generated_kind: NonNegative
+
+
+class EvaluateParams(Section):
+    """Which methods are measured, and on how many pairs; the trained networks always are."""
+
+    methods: list[Classical] = Field(description="Classical methods measured on every pair.")
+    slow_methods: list[Classical] = Field(description="Classical methods measured on fewer pairs.")
+    slow_pairs: NonNegative
+    vgg_methods: list[Classical | Network] = Field(
+        description="Methods whose perceptual and style loss, and so the total, are taken."
+    )
+    vgg_pairs: NonNegative
+    features: Annotated[str, Field(description="imagenet, random, or a file of VGG-16 weights.")]
+    features_seed: Seed
+    batch_size: Positive
+
+
+class ReportParams(Section):
+    """The table's statistics and the pictures."""
+
+    seed: Seed
+    bootstrap_draws: Annotated[
+        int, Field(ge=100, le=100_000, description="Draws of photographs behind an interval.")
+    ]
+    examples: Annotated[
+        int, Field(gt=0, le=20, description="Pairs in the ec and or figures and the README's.")
+    ]
+    extremes: Annotated[
+        int, Field(gt=0, le=12, description="Fills shown of each best, median and worst.")
+    ]
+    error_pair: Annotated[
+        str | None, Field(description="Pair of the error map; null: the median ec or or pair.")
+    ]
+
+
+class Params(Section):
+    """The whole of ``params.yaml``."""
+
+    download: DownloadParams
+    augment: AugmentParams
+    masks: MasksParams
+    train: TrainParams
+    sample: SampleParams
+    evaluate: EvaluateParams
+    report: ReportParams
+
+    @model_validator(mode="after")
+    def _sizes_agree(self) -> "Params":
+        if self.masks.size_px != self.augment.size_px:
+            raise ValueError(
+                f"masks.size_px is {self.masks.size_px} but augment.size_px is "
+                f"{self.augment.size_px}; a mask must be as large as the image it damages"
+            )
+        return self
+
+
+SectionType = TypeVar("SectionType", bound=Section)
+
+
+def load_params(section: type[SectionType], path: Path = PARAMS_FILE) -> SectionType:
+    """Return one stage's section of ``params.yaml``, after checking the whole file.
+
+    The section is also left in ``.stages/NAME.json`` (rewritten only when it changes): the file by
+    which Snakemake sees that a stage's parameters are others than before.
+
+    Raises:
+        ParameterError: If the file is missing or not YAML, or a key or value is not allowed.
+    """
+    params = read_params(path)
+    write_section_files(params)
+    for value in (getattr(params, name) for name in Params.model_fields):
+        if isinstance(value, section):
+            return value
+    raise TypeError(f"{section} is no section of Params")
+
+
+def read_params(path: Path = PARAMS_FILE) -> Params:
+    """Read and check a parameter file.
+
+    Raises:
+        ParameterError: If the file is missing or not YAML, or a key or value is not allowed.
+    """
+    try:
+        return Params.model_validate(_read_sections(path))
+    except ValidationError as error:
+        problems = "\n".join(_explain(path, problem) for problem in error.errors())
+        raise ParameterError(problems) from None
+
+
+def write_section_files(params: Params, folder: Path = SECTION_FILES) -> None:
+    """Write each stage's section to ``folder/NAME.json``, touching only what changed."""
+    for name in Params.model_fields:
+        text = json.dumps(getattr(params, name).model_dump(mode="json"), indent=1) + "\n"
+        path = folder / f"{name}.json"
+        if not path.is_file() or path.read_text() != text:
+            with atomic_file(path) as partial:
+                partial.write_text(text)
+
+
+def use_preset(name: str, path: Path = PARAMS_FILE) -> None:
+    """Make a preset, by name or as a file, the ``params.yaml`` that runs; check it first.
+
+    Raises:
+        ParameterError: If there is no such preset, or it is not valid.
+    """
+    source = Path(name) if name.endswith((".yaml", ".yml")) else PRESETS / f"{name}.yaml"
+    if not source.is_file():
+        known = sorted(preset.stem for preset in PRESETS.glob("*.yaml"))
+        raise ParameterError(
+            f"{source}: no such preset{_nearest(name, known)}; there are {', '.join(known)}, "
+            "or give the path of a .yaml file"
+        )
+    write_section_files(read_params(source))
+    with atomic_file(path) as partial:
+        partial.write_bytes(source.read_bytes())
+
+
+def _read_sections(path: Path) -> dict[str, Any]:
+    """Return the file's sections, unchecked."""
+    if not path.exists():
+        raise ParameterError(f"{path}: not found; `python -m workflow.params use sample` makes one")
+    content = read_plain_yaml(path)
+    if not isinstance(content, dict):
+        found = "nothing" if content is None else type(content).__name__
+        raise ParameterError(
+            f"{path}: holds {found}; wanted the sections {', '.join(Params.model_fields)}"
+        )
+    return content
+
+
+def _explain(path: Path, problem: Any) -> str:
+    """Say in one line which key is wrong, what was found and what is allowed."""
+    location = [str(part) for part in problem["loc"]]
+    key = ".".join(location)
+    found = problem["input"]
+    if problem["type"] == "extra_forbidden":
+        allowed = _fields_at(location[:-1])
+        return (
+            f"{path}: {key}: there is no such key{_nearest(location[-1], allowed)}; "
+            f"allowed here: {', '.join(allowed)}"
+        )
+    if problem["type"] == "missing":
+        return f"{path}: {key}: is missing; every parameter must be given"
+    hint = ""
+    if isinstance(found, str) and _looks_like_number(found):
+        hint = f"; YAML reads {found} as text: write it as {float(found):.1e}"
+    if not key:
+        return f"{path}: {problem['ctx']['error']}" if "ctx" in problem else str(problem["msg"])
+    return f"{path}: {key}: found {found!r}; {problem['msg'].lower()}{hint}"
+
+
+def _fields_at(location: list[str]) -> list[str]:
+    model: Any = Params
+    for name in location:
+        field = getattr(model, "model_fields", {}).get(name)
+        model = field.annotation if field else None
+    return sorted(getattr(model, "model_fields", {}))
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    return f" (did you mean {near[0]}?)" if near else ""
+
+
+def _looks_like_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description="Switch between presets, or check params.yaml.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    use = commands.add_parser("use", help="make a preset the params.yaml that runs")
+    use.add_argument("preset", help="a name in presets/, or a .yaml file")
+    commands.add_parser("check", help="read params.yaml and say what is wrong with it")
+    options = parser.parse_args(arguments)
+    if options.command == "use":
+        use_preset(options.preset)
+    else:
+        read_params()
+
+
+if __name__ == "__main__":
+    run_command(_main)

@@ -1,0 +1,50 @@
+"""YAML files that people edit, read without the things that turn a slip into a surprise."""
+
+from collections.abc import Hashable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pconv.errors import ParameterError
+
+_MAX_BYTES = 100_000
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """Plain values only, no repeated keys, no aliases (which can blow up a file a millionfold)."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.events.AliasEvent):
+            start = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+            raise yaml.constructor.ConstructorError(
+                None, None, "aliases (*name) are not read here", start
+            )
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key.value!r} stands here twice", key.start_mark
+                )
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def read_plain_yaml(path: Path) -> Any:
+    """Return what a YAML file holds: nested dicts and lists of plain values, or None.
+
+    Raises:
+        ParameterError: If the file is not readable, too large, or not plain YAML.
+    """
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise ParameterError(f"{path}: over {_MAX_BYTES} bytes; wanted a parameter file")
+        return _StrictLoader(path.read_text(encoding="utf-8")).get_single_data()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ParameterError(f"{path}: not readable as UTF-8 text ({error})") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        reason = " ".join(str(error).split())
+        raise ParameterError(f"{path}: not valid YAML: {reason}") from error

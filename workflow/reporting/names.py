@@ -1,0 +1,141 @@
+"""The report's vocabulary: metrics, methods, kinds of holes and buckets of hole share."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+DECIBEL = "dB"
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A column of the evaluation table.
+
+    Attributes:
+        column: Its name in the evaluation table and in ``metrics.json``.
+        label: Its name in the report.
+        better: "higher", "lower", or "" where neither end is the better one.
+        unit: "dB" where identical pictures give infinity, else "".
+        optional: Whether an evaluation may lack the column (the loss terms need VGG features).
+    """
+
+    column: str
+    label: str
+    better: str
+    unit: str = ""
+    optional: bool = False
+
+
+METRICS = (
+    # The rows of the paper's Table 2. A smooth picture has a low total variation, and so has a
+    # blurred one: neither end is better.
+    Metric("tv", "L_TV", "", optional=True),
+    Metric("perceptual", "L_perceptual", "lower", optional=True),
+    Metric("style", "L_style", "lower", optional=True),
+    Metric("total", "L_total", "lower", optional=True),
+    Metric("psnr", "PSNR (dB)", "higher", DECIBEL),
+    Metric("ssim", "SSIM", "higher"),
+    Metric("l1", "L1", "lower"),
+    Metric("psnr_hole", "PSNR in the hole (dB)", "higher", DECIBEL),
+    Metric("ssim_hole", "SSIM in the hole", "higher"),
+    Metric("l1_hole", "L1 in the hole", "lower"),
+    Metric("psnr_around", "PSNR in and around the hole (dB)", "higher", DECIBEL),
+    Metric("ssim_around", "SSIM in and around the hole", "higher"),
+    Metric("l1_around", "L1 in and around the hole", "lower"),
+    Metric("psnr_paper", "PSNR, the paper's way (dB)", "higher", DECIBEL),
+    Metric("ssim_paper", "SSIM, the paper's way", "higher"),
+    Metric("valid", "L_valid", "lower", optional=True),
+    Metric("hole", "L_hole", "lower", optional=True),
+)
+METRIC_OF = {metric.column: metric for metric in METRICS}
+
+NETWORKS = {"pconv": "PConv", "plain": "Plain convolution"}
+CHECKPOINTS = ("first", "last")
+CLASSICAL = {
+    "mean": "Mean of the known",
+    "telea": "Telea",
+    "ns": "Navier-Stokes",
+    "biharmonic": "Biharmonic",
+    "patchmatch": "PatchMatch",
+}
+METHODS = (*(f"{network}-{end}" for network in NETWORKS for end in CHECKPOINTS), *CLASSICAL)
+OURS = "pconv-last"
+SHOWN_BESIDE = ("plain-last", "telea")  # beside our network's checkpoints, in pictures
+
+ALL, EC_OR = "all", "ec_or"
+GROUPS = {
+    # "+" is not allowed in the names of MLflow's metrics, hence "ec_or".
+    EC_OR: ("ec", "or"),
+    "walk": ("walk",),
+    "strokes": ("strokes",),
+    "rectangles": ("rectangles",),
+    "ec": ("ec",),
+    "or": ("or",),
+    ALL: ("ec", "or", "walk", "strokes", "rectangles"),
+}
+GROUP_LABELS = {
+    EC_OR: "EC and OR",
+    "walk": "Random walk",
+    "strokes": "Strokes",
+    "rectangles": "Rectangles",
+    "ec": "EC (error concealment)",
+    "or": "OR (object removal)",
+    ALL: "All kinds",
+}
+KIND_LABELS = {
+    "walk": "Random walk",
+    "strokes": "Strokes",
+    "rectangles": "Rectangles",
+    "ec": "EC",
+    "or": "OR",
+}
+GROUP_KEYS = {
+    EC_OR: "ec+or",
+    "walk": "walk",
+    "strokes": "strokes",
+    "rectangles": "rectangles",
+    "ec": "ec",
+    "or": "or",
+    ALL: "all kinds",
+}
+
+ANY_SHARE = "any"
+BUCKET_EDGES = (0.01, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)  # Liu et al. 2018, Table 1
+BUCKETS = (
+    "up to 1 %",
+    *(f"{100 * low:.0f}-{100 * high:.0f} %" for low, high in pairwise(BUCKET_EDGES)),
+    "over 60 %",
+)
+
+
+def sorted_methods(names: set[str]) -> list[str]:
+    """Return method names in the order of the report, unknown ones last."""
+    return sorted(names, key=lambda name: (_rank(name), name))
+
+
+def method_label(method: str, epochs: dict[str, str]) -> str:
+    """Return the name of a method in the report.
+
+    Args:
+        method: Its name in the evaluation table.
+        epochs: The epoch of each network's checkpoint, where known.
+    """
+    network, _, checkpoint = method.partition("-")
+    if network in NETWORKS and checkpoint in CHECKPOINTS:
+        when = f"epoch {epochs[method]}" if method in epochs else f"{checkpoint} checkpoint"
+        return f"{NETWORKS[network]}, {when}"
+    return CLASSICAL.get(method, method)
+
+
+def number(value: float, *, unit: str = "") -> str:
+    """Write a number for a table: decibels with two decimals, others with four digits or so."""
+    if unit == DECIBEL:
+        return f"{value:.2f}"
+    size = abs(value)
+    if size >= 1e5 or 0 < size < 1e-4:
+        return f"{value:.3e}"
+    decimals = 4 if size < 1 else max(0, 4 - len(str(int(size))))
+    return f"{value:.{decimals}f}"
+
+
+def _rank(method: str) -> int:
+    return METHODS.index(method) if method in METHODS else len(METHODS)

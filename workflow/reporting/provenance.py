@@ -1,0 +1,102 @@
+"""Where the numbers come from: data hashes, weights, versions and hardware.
+
+Only what is the same in every clone on one machine: no commit, no date, no run id. A page that
+named them would change with every commit, though no number did.
+"""
+
+import hashlib
+import json
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+
+from pconv.errors import DataError
+from pconv.weights import read_about
+from workflow.reporting.names import CHECKPOINTS, NETWORKS
+
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "numpy",
+    "opencv-python-headless",
+    "scikit-image",
+    "numba",
+    "pandas",
+    "matplotlib",
+)
+_CPU_FILE = Path("/proc/cpuinfo")
+_CHUNK = 1 << 20
+
+
+def weights_about(models: Path) -> dict[str, dict[str, str]]:
+    """Return what the header of every weights file says, by method.
+
+    Raises:
+        WeightsError: If a file is damaged.
+    """
+    files = {
+        f"{network}-{checkpoint}": models / network / f"{checkpoint}.safetensors"
+        for network in NETWORKS
+        for checkpoint in CHECKPOINTS
+    }
+    return {method: read_about(path) for method, path in files.items() if path.is_file()}
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that make numbers and pictures."""
+    found = {"Python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue  # another build of OpenCV, say
+    return found
+
+
+def hardware() -> dict[str, str]:
+    """Return the processor and, if there is one, the GPU."""
+    found = {"Processor": f"{_cpu_model()}, {os.cpu_count()} logical cores"}
+    if torch.cuda.is_available():
+        found["GPU"] = torch.cuda.get_device_name()
+    return found
+
+
+def dvc_hash(path: Path) -> str:
+    """Return the MD5 under which DVC records a file, or a folder with all it holds.
+
+    A folder's is that of the JSON list of its files' hashes and names, sorted by name; hidden
+    files, which ``.dvcignore`` leaves out, do not count.
+
+    Raises:
+        DataError: If there is nothing at ``path``.
+    """
+    if path.is_file():
+        return _md5(path)
+    if not path.is_dir():
+        raise DataError(f"{path}: not found; run the stage that makes it")
+    inside = (file.relative_to(path) for file in path.rglob("*") if file.is_file())
+    names = sorted(
+        name.as_posix() for name in inside if not any(part.startswith(".") for part in name.parts)
+    )
+    entries = [{"md5": _md5(path / name), "relpath": name} for name in names]
+    text = json.dumps(entries, sort_keys=True)
+    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest() + ".dir"
+
+
+def _md5(path: Path) -> str:
+    digest = hashlib.md5(usedforsecurity=False)
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _cpu_model() -> str:
+    if _CPU_FILE.is_file():
+        for line in _CPU_FILE.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

@@ -1,0 +1,218 @@
+"""The tables of the report, each made once and written as Markdown, CSV, JSON and HTML."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from workflow.reporting import published
+from workflow.reporting.names import (
+    BUCKETS,
+    EC_OR,
+    GROUP_KEYS,
+    GROUP_LABELS,
+    METRIC_OF,
+    Metric,
+    number,
+)
+from workflow.reporting.summary import COLUMNS, Entry, Picked, Summary, most_pairs
+
+JSON_DIGITS = 6
+SHARE_METRICS = ("psnr_hole", "psnr", "ssim", "l1_hole")
+NOT_TAKEN = "-"
+Labels = dict[str, str]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell: what it shows, its interval, what it sorts by, whether it is the row's best."""
+
+    text: str
+    interval: str = ""
+    value: float | None = None
+    best: bool = False
+
+    def markdown(self) -> str:
+        """Return the cell for a Markdown table."""
+        text = f"**{self.text}**" if self.best else self.text
+        return f"{text} {self.interval}".strip().replace("|", "\\|")
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table: its title, its head, its rows, and notes to print below it."""
+
+    title: str
+    head: list[str]
+    rows: list[list[Cell]]
+    notes: tuple[str, ...] = ()
+
+    def markdown(self) -> str:
+        """Return title, table and notes as Markdown."""
+        ruler = ["---", *["---:"] * (len(self.head) - 1)]
+        rows = [self.head, ruler, *([cell.markdown() for cell in row] for row in self.rows)]
+        lines = [f"| {' | '.join(row)} |" for row in rows]
+        return "\n".join([f"### {self.title}", "", *lines, *(f"\n{note}" for note in self.notes)])
+
+    def transposed(self) -> "Table":
+        """Return the table with methods as rows, so that it can be sorted by a metric."""
+        first = [Cell(name) for name in self.head[1:]]
+        columns = zip(*(row[1:] for row in self.rows), strict=True)
+        rows = [[name, *column] for name, column in zip(first, columns, strict=True)]
+        return Table(self.title, ["Method", *(row[0].text for row in self.rows)], rows, self.notes)
+
+
+def group_table(summary: Summary, group: str, labels: Labels) -> Table:
+    """Return the table of one group: metrics × methods, with the paper's numbers for EC and OR.
+
+    Args:
+        summary: The numbers.
+        group: A key of `GROUPS`.
+        labels: The name of each method in the report, in its order.
+    """
+    found = summary.pick(group)
+    methods = [method for method in labels if most_pairs(found, method)]
+    with_paper = group == EC_OR
+    rows = []
+    for column in summary.metrics:
+        cells = _cells(found, methods, METRIC_OF[column])
+        paper = [_published(METRIC_OF[column], published.PAPER)] if with_paper else []
+        rows.append([Cell(METRIC_OF[column].label), *cells, *paper])
+    rows.append(_pairs_row(found, methods, with_paper))
+    head = ["", *(labels[method] for method in methods)]
+    if with_paper:
+        head.append(published.PAPER_LABEL)
+    notes = (published.PAPER_NOTE,) if with_paper else ()
+    return Table(GROUP_LABELS[group], head, rows, notes)
+
+
+def share_table(summary: Summary, column: str, labels: Labels) -> Table:
+    """Return one metric by kind and hole share: a row a kind and bucket, a column a method."""
+    metric = METRIC_OF[column]
+    liu = published.LIU.get(column, {})
+    methods = list(labels)
+    rows = []
+    for group in summary.groups:
+        for share in BUCKETS:
+            found = summary.pick(group, share)
+            if not found:
+                continue
+            pairs = max(entry.pairs for entry in found.values())
+            beside = [_published(metric, liu, share)] if liu else []
+            head = [Cell(GROUP_LABELS[group]), Cell(share, value=BUCKETS.index(share))]
+            count = Cell(str(pairs), value=pairs)
+            rows.append([*head, count, *_cells(found, methods, metric), *beside])
+    head_row = ["Kind", "Hole share", "Pairs", *(labels[method] for method in methods)]
+    if liu:
+        head_row.append(published.LIU_LABEL)
+    title = f"{metric.label} by kind and hole share"
+    return Table(title, head_row, rows, (published.LIU_NOTE,) if liu else ())
+
+
+def comparison_tables(comparison: pd.DataFrame, labels: Labels, ours: str) -> list[Table]:
+    """Return the paired comparison, how often and by how much our network wins, by group."""
+    head = ["Against", "Pairs won", "Difference (dB)", "Pairs", "Photographs"]
+    note = (
+        f"{labels.get(ours, ours)} against every other method by PSNR in the hole, on the pairs "
+        "both filled; a tie counts half. The intervals are paired: both methods see the same "
+        "draws of photographs."
+    )
+    found: list[Table] = []
+    for group in comparison["group"].unique() if len(comparison) else ():
+        rows = comparison[comparison["group"] == group].itertuples(index=False)
+        cells = [_comparison_row(row, labels) for row in rows]
+        found.append(Table(GROUP_LABELS[group], head, cells, () if found else (note,)))
+    return found
+
+
+def csv_text(summary: Summary, labels: Labels) -> str:
+    """Return the whole summary as CSV, numbers with six significant digits."""
+    table = summary.table.assign(label=summary.table["method"].map(labels))
+    table["group"] = table["group"].map(GROUP_KEYS)
+    table = table.rename(columns={"group": "kind"})
+    table = table[["kind", "hole_share", "method", "label", *COLUMNS[3:]]]
+    return table.to_csv(index=False, float_format=f"%.{JSON_DIGITS}g", lineterminator="\n")
+
+
+def metrics_tree(summary: Summary) -> dict[str, dict[str, dict[str, float]]]:
+    """Return method → kind → metric → mean, and the number of pairs, for ``metrics.json``."""
+    tree: dict[str, dict[str, dict[str, float]]] = {}
+    for group in summary.groups:
+        for (method, metric), entry in summary.pick(group).items():
+            numbers = tree.setdefault(method, {}).setdefault(group, {})
+            numbers[metric] = float(f"{entry.mean:.{JSON_DIGITS}g}")
+            numbers["pairs"] = max(entry.pairs, numbers.get("pairs", 0))
+    return tree
+
+
+def _comparison_row(row: Any, labels: Labels) -> list[Cell]:
+    wins_interval = _interval(row.wins_low, row.wins_high, _percent)
+    interval = _interval(row.low, row.high, _signed)
+    return [
+        Cell(labels[row.method]),
+        Cell(f"{_percent(row.wins)} %", wins_interval, row.wins),
+        Cell(_signed(row.difference), interval, row.difference),
+        Cell(str(row.pairs), value=row.pairs),
+        Cell(str(row.photos), value=row.photos),
+    ]
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.2f}" if abs(value) >= 0.005 else "0.00"
+
+
+def _cells(found: Picked, methods: Sequence[str], metric: Metric) -> list[Cell]:
+    """Return one metric's cell for every method, the best one marked."""
+    entries = {m: found[m, metric.column] for m in methods if (m, metric.column) in found}
+    best = _best(list(entries.values()), metric)
+    return [
+        _cell(entries[method], metric, best) if method in entries else Cell(NOT_TAKEN)
+        for method in methods
+    ]
+
+
+def _best(entries: Sequence[Entry], metric: Metric) -> str:
+    """Return the best number as it is printed, "" where no method stands out.
+
+    Only methods measured on the most pairs compete: a subsample may be an easier one.
+    """
+    choose = {"higher": max, "lower": min}.get(metric.better)
+    most = max((entry.pairs for entry in entries), default=0)
+    means = [entry.mean for entry in entries if entry.pairs == most]
+    printed = {number(mean, unit=metric.unit) for mean in means}
+    return number(choose(means), unit=metric.unit) if choose and len(printed) > 1 else ""
+
+
+def _cell(entry: Entry, metric: Metric, best: str) -> Cell:
+    def write(value: float) -> str:
+        return number(value, unit=metric.unit)
+
+    text = write(entry.mean)
+    return Cell(text, _interval(entry.low, entry.high, write), entry.mean, text == best)
+
+
+def _interval(low: float, high: float, write: Callable[[float], str]) -> str:
+    return "" if math.isnan(low) else f"[{write(low)}, {write(high)}]"
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.0f}"
+
+
+def _published(metric: Metric, numbers: dict[str, float], key: str = "") -> Cell:
+    value = numbers.get(key or metric.column)
+    return Cell(NOT_TAKEN) if value is None else Cell(number(value, unit=metric.unit), value=value)
+
+
+def _pairs_row(found: Picked, methods: Sequence[str], with_paper: bool) -> list[Cell]:
+    """Return how many pairs are behind each method's numbers, the VGG terms' apart if fewer."""
+    cells = []
+    for method in methods:
+        most = most_pairs(found, method)
+        vgg = found[method, "total"].pairs if (method, "total") in found else 0
+        text = f"{most} (L_total {vgg})" if 0 < vgg < most else str(most)
+        cells.append(Cell(text, value=most))
+    paper = [Cell(published.PAPER_PAIRS, value=int(published.PAPER_PAIRS))] if with_paper else []
+    return [Cell("Pairs"), *cells, *paper]

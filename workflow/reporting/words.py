@@ -1,0 +1,80 @@
+"""The sentences of the report that depend on its numbers."""
+
+from workflow.reporting.evaluation import IDENTICAL_DB, Evaluation
+from workflow.reporting.names import ALL, GROUP_LABELS, GROUPS
+from workflow.reporting.summary import Summary, most_pairs
+
+_VGG_TERMS = ("perceptual", "style", "total")
+_MAIN_GROUPS = ("ec_or", "walk", "strokes", "rectangles")
+
+
+def lead_sentences(
+    evaluation: Evaluation, summary: Summary, labels: dict[str, str], size_px: str
+) -> list[str]:
+    """Return what was measured on what, and on how many pairs."""
+    kinds = evaluation.facts["kind"]
+    counts = {group: int(kinds.isin(GROUPS[group]).sum()) for group in _MAIN_GROUPS}
+    pairs = ", ".join(f"{n} of {GROUP_LABELS[group]}" for group, n in counts.items() if n)
+    photos = evaluation.facts["photo"].nunique()
+    return [
+        f"Measured on {photos} photographs at {size_px}. Pairs of photograph and hole: {pairs}. "
+        "All numbers but the loss terms are taken on 8-bit composites, in which the known pixels "
+        "are the photograph's own.",
+        *_subsamples(summary, labels),
+        *_identical(evaluation, labels),
+    ]
+
+
+def features_sentence(evaluation: Evaluation, summary: Summary) -> str:
+    """Return which VGG-16 features the perceptual and style terms were taken with."""
+    if not set(_VGG_TERMS) & set(summary.metrics):
+        return "The perceptual and style terms, and so L_total, were not taken."
+    start = "L_perceptual and L_style are taken with VGG-16 features"
+    known = {
+        "": f"{start}; which ones, the evaluation does not say.",
+        "imagenet": f"{start} of torchvision's ImageNet weights (features: imagenet).",
+        "random": f"{start} of a seeded random network (features: random). So L_perceptual, "
+        "L_style and L_total compare the methods of this table with each other; they do not "
+        "compare with the paper's.",
+    }
+    other = f"{start} of the file {evaluation.features}."
+    return known.get(evaluation.features, other)
+
+
+def _subsamples(summary: Summary, labels: dict[str, str]) -> list[str]:
+    """Name the methods and terms that were taken on fewer pairs than the others."""
+    found = summary.pick(ALL)
+    filled = {method: most_pairs(found, method) for method in labels}
+    most = max(filled.values())
+    vgg = {m: found[m, "total"].pairs if (m, "total") in found else 0 for m in labels}
+    fewer = {method: n for method, n in filled.items() if n < most}
+    sentences = []
+    if fewer:
+        sentences.append(
+            f"Slow methods are measured on fewer pairs, drawn the same way: "
+            f"{_by_count(fewer, labels)} of {most}."
+        )
+    if any(vgg.values()) and vgg != filled:
+        sentences.append(
+            "L_perceptual, L_style and L_total are taken on fewer pairs, drawn the same way: "
+            f"{_by_count({m: n for m, n in vgg.items() if n}, labels)} of {most}."
+        )
+    return sentences
+
+
+def _by_count(counts: dict[str, int], labels: dict[str, str]) -> str:
+    """Name methods with their number of pairs, those with the same number together."""
+    groups: dict[int, list[str]] = {}
+    for method, count in counts.items():
+        groups.setdefault(count, []).append(labels[method])
+    return "; ".join(f"{' / '.join(names)}: {count}" for count, names in groups.items())
+
+
+def _identical(evaluation: Evaluation, labels: dict[str, str]) -> list[str]:
+    if not evaluation.identical:
+        return []
+    counts = ", ".join(f"{labels[m]} {n}" for m, n in evaluation.identical.items())
+    return [
+        f"A fill that equals the truth in every pixel of the hole has an infinite PSNR and counts "
+        f"{IDENTICAL_DB:.0f} dB ({counts})."
+    ]

@@ -1,0 +1,1 @@
+"""Where photographs come from: one module a source, and what they share."""

@@ -1,0 +1,83 @@
+"""Any photographs: a folder for training, and a folder or a held-out share for validation."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from pconv.errors import DataError
+from workflow.sources.found import Found, FoundMask, Photo
+from workflow.sources.layout import find_images, find_masks, flat_names
+
+_LICENCE = "as its owner says"
+_DIGEST_RANGE = 2**64
+
+
+def photographs_in_folders(
+    train: Path,
+    valid: Path | None,
+    masks: dict[str, Path],
+    *,
+    held_out_share: float,
+    seed: int,
+) -> Found:
+    """Find photographs, and masks where there are any.
+
+    Args:
+        train: The folder of training photographs, searched with its subfolders.
+        valid: The folder of validation photographs; without one a share of ``train`` is held out,
+            chosen by the content of each file, so that adding a photo moves no other.
+        masks: Folders of masks by kind (ec, or).
+        held_out_share: Share of the photographs that is held out.
+        seed: Seed of the choice.
+
+    Raises:
+        DataError: If a folder is missing or holds no image, or one of the two sets is empty.
+    """
+    photos = _photos(train)
+    if valid is not None:
+        return Found(photos, _photos(valid), _masks(masks))
+    held_out = [photo for photo in photos if _draw(photo.file, seed) < held_out_share]
+    kept = sorted(set(photos) - set(held_out), key=lambda photo: photo.name)
+    if not held_out or not kept:
+        raise DataError(
+            f"{train}: of {len(photos)} photographs {len(held_out)} are held out for validation; "
+            "wanted some of both: change download.folder_held_out_share or the seed, or name "
+            "a folder in download.folder_valid"
+        )
+    return Found(kept, held_out, _masks(masks))
+
+
+def _photos(folder: Path) -> list[Photo]:
+    files = find_images(_existing(folder))
+    return [
+        Photo(file, name, _origin(file, folder), _LICENCE)
+        for file, name in zip(files, flat_names(files), strict=True)
+    ]
+
+
+def _masks(folders: dict[str, Path]) -> dict[str, Sequence[FoundMask]]:
+    return {
+        kind: [
+            FoundMask(mask.file, mask.photo, mask.number, _origin(mask.file, folder), _LICENCE)
+            for mask in find_masks(_existing(folder))
+        ]
+        for kind, folder in folders.items()
+    }
+
+
+def _existing(folder: Path) -> Path:
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder; wanted one of images")
+    return folder
+
+
+def _origin(file: Path, folder: Path) -> str:
+    return f"{folder.name}/{file.relative_to(folder).as_posix()}"
+
+
+def _draw(file: Path, seed: int) -> float:
+    """Return a number in [0, 1) that depends on the seed and the file's content alone."""
+    digest = hashlib.sha256(str(seed).encode())
+    with file.open("rb") as content:
+        digest.update(hashlib.file_digest(content, "sha256").digest())
+    return int.from_bytes(digest.digest()[:8], "big") / _DIGEST_RANGE

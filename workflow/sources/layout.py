@@ -1,0 +1,156 @@
+"""Find photographs and masks in a folder by looking, not by fixed paths.
+
+The challenge's archives come with and without a folder ``data_png`` between, under two names, with
+masks as PNG or JPG, and with any number of masks a photo.
+"""
+
+import os
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pconv.errors import DataError
+
+IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+_LOSSLESS_SUFFIXES = (".bmp", ".png", ".tif", ".tiff")
+_MASK_FOLDERS = {
+    "ec": re.compile(r"error[-_ ]?concealment", re.IGNORECASE),
+    "or": re.compile(r"object[-_ ]?removal", re.IGNORECASE),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class NumberedMask:
+    """A mask file, the ID of its photo, and its own number (any text)."""
+
+    file: Path
+    photo: str
+    number: str
+
+
+@dataclass(frozen=True, slots=True)
+class Validation:
+    """The photographs of a validation set by ID, and its masks by kind (ec, or)."""
+
+    photos: dict[str, Path]
+    masks: dict[str, list[NumberedMask]]
+
+
+def find_images(folder: Path) -> list[Path]:
+    """Return all image files below a folder, sorted; hidden files and links are left out.
+
+    Raises:
+        DataError: If there is none.
+    """
+    images = sorted(_images_below(folder))
+    if not images:
+        raise DataError(
+            f"{folder}: holds no image; wanted files that end in {', '.join(IMAGE_SUFFIXES)}"
+        )
+    return images
+
+
+def flat_names(files: Sequence[Path]) -> list[str]:
+    """Return a name for each file, without suffix: its path below the folder that holds them all.
+
+    ``holidays/0.jpg`` and ``garden/0.jpg`` become ``holidays_0`` and ``garden_0``.
+    """
+    common = Path(os.path.commonpath([file.parent for file in files]))
+    return ["_".join(file.relative_to(common).with_suffix("").parts) for file in files]
+
+
+def find_masks(folder: Path) -> list[NumberedMask]:
+    """Return the masks below a folder, sorted: ``ID/ID_K.png``, ``ID/K.png`` or ``ID_K.png``.
+
+    Raises:
+        DataError: If there is none.
+    """
+    return [_numbered(file, folder) for file in find_images(folder)]
+
+
+def find_validation(root: Path) -> Validation:
+    """Find the validation photographs and both kinds of masks in an unpacked archive.
+
+    The folders of masks are known by their names; that of the photographs is the one whose files
+    are named as the masks ask for.
+
+    Raises:
+        DataError: If one of the three is missing, or can't be told from another.
+    """
+    folders = {kind: _mask_folder(root, kind) for kind in _MASK_FOLDERS}
+    masks = {kind: find_masks(folder) for kind, folder in folders.items()}
+    wanted = {mask.photo for of_kind in masks.values() for mask in of_kind}
+    return Validation(_photos_named(root, wanted), masks)
+
+
+def _images_below(root: Path) -> list[Path]:
+    images = []
+    for folder, subfolders, files in os.walk(root):
+        # "__MACOSX" holds a shadow "._0.jpg" of each "0.jpg" that is packed on a Mac.
+        subfolders[:] = [name for name in subfolders if not name.startswith((".", "__MACOSX"))]
+        for name in files:
+            path = Path(folder, name)
+            is_image = path.suffix.lower() in IMAGE_SUFFIXES and not name.startswith(".")
+            if is_image and path.is_file() and not path.is_symlink():
+                images.append(path)
+    return images
+
+
+def _mask_folder(root: Path, kind: str) -> Path:
+    candidates = [one for one in _mask_folders(root) if _MASK_FOLDERS[kind].match(one.name)]
+    if len(candidates) > 1:
+        # The same masks may be there as PNG and as JPG; those that lost nothing are better.
+        candidates = [one for one in candidates if _is_lossless(one)] or candidates
+    if len(candidates) != 1:
+        found = ", ".join(str(one.relative_to(root)) for one in candidates) or "none"
+        wanted = _MASK_FOLDERS[kind].pattern.replace("[-_ ]?", "_")
+        raise DataError(
+            f"wanted one folder of {kind} masks named {wanted}*, with images in it; found: "
+            f"{found}; unpack the archive and give a folder that holds one"
+        )
+    return candidates[0]
+
+
+def _mask_folders(root: Path) -> list[Path]:
+    """Return the outermost folders that are named as folders of masks and hold images."""
+    matches = []
+    for folder, subfolders, _ in os.walk(root):
+        named = [
+            name for name in subfolders if any(one.match(name) for one in _MASK_FOLDERS.values())
+        ]
+        matches += [Path(folder, name) for name in named]
+        subfolders[:] = [name for name in subfolders if name not in named]
+    return sorted(match for match in matches if _images_below(match))
+
+
+def _is_lossless(folder: Path) -> bool:
+    return all(file.suffix.lower() in _LOSSLESS_SUFFIXES for file in _images_below(folder))
+
+
+def _numbered(file: Path, folder: Path) -> NumberedMask:
+    parent, stem = file.parent, file.stem
+    if parent == folder:
+        photo, _, number = stem.rpartition("_")
+        return NumberedMask(file, photo, number) if photo else NumberedMask(file, stem, "0")
+    return NumberedMask(file, parent.name, stem.removeprefix(f"{parent.name}_"))
+
+
+def _photos_named(root: Path, wanted: set[str]) -> dict[str, Path]:
+    mask_folders = _mask_folders(root)
+    outside = [
+        file
+        for file in sorted(_images_below(root))
+        if not any(file.is_relative_to(folder) for folder in mask_folders)
+    ]
+    named = Counter(file.parent for file in outside if file.stem in wanted)
+    best = [folder for folder, count in named.items() if count == max(named.values())]
+    if len(best) != 1:
+        found = ", ".join(str(folder.relative_to(root)) for folder in best) or "none"
+        raise DataError(
+            "wanted one folder of validation photographs, named as the masks ask for "
+            f"({', '.join(sorted(wanted)[:3])}, …); found: {found}; unpack the archive and give a "
+            "folder that holds one"
+        )
+    return {file.stem: file for file in outside if file.parent == best[0]}

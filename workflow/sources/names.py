@@ -1,0 +1,22 @@
+"""Which file names are safe to make from foreign ones."""
+
+import unicodedata
+
+# A file system allows 255 bytes; a file that is not yet finished carries a longer temporary name.
+_MAX_BYTES = 128
+
+
+def flaw_in_name(name: str) -> str | None:
+    """Say what is wrong with one component of a foreign path, or None where nothing is."""
+    if name in ("", ".", ".."):
+        return f"a part of its path is {name!r}"
+    if any(unicodedata.category(character) in ("Cc", "Cs") for character in name):
+        return "its name holds control characters or is no valid text"
+    if len(name.encode("utf-8")) > _MAX_BYTES:
+        return f"its name is longer than {_MAX_BYTES} bytes"
+    return None
+
+
+def folded(name: str) -> str:
+    """Return a name as a file system that ignores case and Unicode composition sees it."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())

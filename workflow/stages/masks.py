@@ -1,0 +1,200 @@
+"""Stage ``masks``: the generated masks for training and, independent of them, for validation.
+
+python -m workflow.stages.masks --train data/masks/train/ --valid data/masks/valid/ --shards 8
+"""
+
+import argparse
+import csv
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from pconv.atomic import atomic_folder
+from pconv.errors import DataError, MaskError
+from pconv.images import GREY_THRESHOLD, read_mask, write_mask
+from pconv.mask_shapes import brush, to_bucket, vary
+from pconv.masks import Mask, blocks, random_walk, rectangles, strokes
+from workflow.command import run_command
+from workflow.params import MasksParams, load_params
+from workflow.shards import Shard, add_shard_options, chosen_shards, for_each_shard
+
+TRAIN_STAGE_NUMBER = 3
+VALID_STAGE_NUMBER = 30  # no other stage's: validation masks are independent of training's
+KINDS_FILE = "kinds.csv"
+_MASKS_LOOKED_AT = 50
+
+
+def make_masks(params: MasksParams, *, train: Path, valid: Path, shards: list[Shard]) -> None:
+    """Make the training and validation masks of the given shards.
+
+    Mask i is of kind i modulo the number of kinds, so the kinds are equally likely to within one,
+    and draws from (seed, stage, i) alone.
+
+    Args:
+        params: The stage's parameters.
+        train: Receives ``SHARD/ITEM.png``, such as ``0003/000123.png``, and in each shard
+            ``kinds.csv`` (file, kind, hole_share).
+        valid: Receives the same for validation.
+        shards: The shards to make.
+
+    Raises:
+        DataError: If the folder of masks is empty.
+        MaskError: If the parameters allow no mask of some kind, or the given ones look inverted.
+    """
+    given = given_masks(params.folder)
+    for_each_shard(partial(make_shard, params, given, train, valid), shards, what="masks")
+
+
+def given_masks(folder: str | None) -> list[Path]:
+    """Return the files of the masks for the kind ``folder`` in sorted order.
+
+    Raises:
+        DataError: If the folder is named but has no files.
+        MaskError: If one of those looked at can't be read, or most of them look inverted.
+    """
+    if folder is None:
+        return []
+    files = sorted(path for path in Path(folder).glob("**/*") if path.is_file())
+    if not files:
+        raise DataError(f"{folder}: no masks; wanted at least one (params.yaml: masks.folder)")
+    _refuse_inverted(folder, files)
+    return files
+
+
+def _refuse_inverted(folder: str, files: list[Path]) -> None:
+    """Look at some of the masks, evenly spread: mostly holes means white was meant as hole."""
+    some = files[:: max(1, len(files) // _MASKS_LOOKED_AT)]
+    shares = [1 - read_mask(path, threshold=GREY_THRESHOLD).mean() for path in some]
+    if np.median(shares) > 0.5:
+        raise MaskError(
+            f"{folder}: the median mask is {np.median(shares):.0%} hole; here white is known and "
+            "black is hole: invert the files if they mean the opposite"
+        )
+
+
+def make_shard(
+    params: MasksParams, given: list[Path], train: Path, valid: Path, shard: Shard
+) -> None:
+    """Make one shard of the training masks and the same shard of the validation masks."""
+    cv2.setNumThreads(1)  # the pool already fills the cores
+    for out, total, stage in (
+        (train, params.train, TRAIN_STAGE_NUMBER),
+        (valid, params.valid, VALID_STAGE_NUMBER),
+    ):
+        with atomic_folder(out / shard.name) as folder:
+            rows = [write_item(params, given, stage, item, folder) for item in shard.items(total)]
+            write_kinds(folder / KINDS_FILE, rows)
+            made = sum(1 for _ in folder.glob("*.png"))
+            if made != len(shard.items(total)):
+                raise DataError(
+                    f"{out / shard.name}: {made} masks made; wanted {len(shard.items(total))}; "
+                    "run again"
+                )
+
+
+def write_item(
+    params: MasksParams, given: list[Path], stage: int, item: int, folder: Path
+) -> tuple[str, str, float]:
+    """Draw and write one mask; return its row of ``kinds.csv``."""
+    kind = params.kinds[item % len(params.kinds)]
+    known = draw_mask(np.random.default_rng([params.seed, stage, item]), kind, params, given)
+    path = folder / f"{item:06d}.png"
+    write_mask(path, known)
+    return path.name, kind, 1 - np.count_nonzero(known) / known.size
+
+
+def draw_mask(rng: np.random.Generator, kind: str, params: MasksParams, given: list[Path]) -> Mask:
+    """Draw one mask of a kind with the settings that the parameters give it."""
+    return _vary_given(rng, params, given) if kind == "folder" else _DRAW[kind](rng, params)
+
+
+def _draw_walk(rng: np.random.Generator, params: MasksParams) -> Mask:
+    return random_walk(
+        rng,
+        params.size_px,
+        params.size_px,
+        directions=params.walk_directions,
+        steps_per_pixel=params.walk_steps_per_pixel,
+        brush_px=params.walk_brush_px,
+        hole_share=(params.hole_share_min, params.hole_share_max),
+    )
+
+
+def _draw_strokes(rng: np.random.Generator, params: MasksParams) -> Mask:
+    return strokes(
+        rng,
+        params.size_px,
+        params.size_px,
+        max_each=params.strokes_max_each,
+        min_thickness_px=params.strokes_min_thickness_px,
+        max_thickness_share=params.strokes_max_thickness_share,
+        hole_share=(params.hole_share_min, params.hole_share_max),
+    )
+
+
+def _draw_rectangles(rng: np.random.Generator, params: MasksParams) -> Mask:
+    return rectangles(
+        rng,
+        params.size_px,
+        params.size_px,
+        max_count=params.rectangles_max,
+        min_side_share=params.rectangles_min_side_share,
+        max_side_share=params.rectangles_max_side_share,
+        hole_share=(params.hole_share_min, params.rectangles_hole_share_max),
+    )
+
+
+def _draw_bucket(rng: np.random.Generator, params: MasksParams) -> Mask:
+    return to_bucket(
+        rng,
+        params.size_px,
+        params.size_px,
+        low=params.bucket_min,
+        high=params.bucket_max,
+        margin_px=round(params.bucket_margin_share * params.size_px),
+    )
+
+
+def _vary_given(rng: np.random.Generator, params: MasksParams, given: list[Path]) -> Mask:
+    path = given[int(rng.integers(len(given)))]
+    try:
+        known = read_mask(path, threshold=GREY_THRESHOLD)
+        return vary(rng, known, params.size_px, params.size_px)
+    except MaskError as error:
+        raise MaskError(f"{path}: {error}") from error
+
+
+_DRAW: dict[str, Callable[[np.random.Generator, MasksParams], Mask]] = {
+    "walk": _draw_walk,
+    "strokes": _draw_strokes,
+    "rectangles": _draw_rectangles,
+    "blocks": lambda rng, params: blocks(rng, params.size_px, params.size_px),
+    "brush": lambda rng, params: brush(rng, params.size_px, params.size_px),
+    "bucket": _draw_bucket,
+}
+
+
+def write_kinds(path: Path, rows: list[tuple[str, str, float]]) -> None:
+    """Write the table (file, kind, hole_share) of one shard's masks."""
+    with path.open("w", newline="") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(["file", "kind", "hole_share"])
+        table.writerows((name, kind, f"{share:.6f}") for name, kind, share in rows)
+
+
+def main() -> None:
+    """Parse the command line and run the stage."""
+    parser = argparse.ArgumentParser(description="Draw the training and validation masks.")
+    parser.add_argument("--train", type=Path, required=True, help="folder of the training shards")
+    parser.add_argument("--valid", type=Path, required=True, help="folder of the validation shards")
+    add_shard_options(parser)
+    options = parser.parse_args()
+    params = load_params(MasksParams)
+    make_masks(params, train=options.train, valid=options.valid, shards=chosen_shards(options))
+
+
+if __name__ == "__main__":
+    run_command(main)

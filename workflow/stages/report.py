@@ -1,0 +1,235 @@
+"""report: the tables, the figures and the page.
+
+Reads the measured pairs, computes the means and their intervals, fills the few pairs that are
+shown, and writes everything a reader looks at. Nothing written holds a date, a commit or a run
+id: the same inputs on one machine give the same bytes.
+"""
+
+import argparse
+import json
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import pandas as pd
+
+from pconv.atomic import atomic_file, atomic_folder
+from workflow.command import run_command
+from workflow.pairs import read_pairs
+from workflow.params import ReportParams, load_params
+from workflow.reporting import gallery, provenance, tables
+from workflow.reporting.charts import share_csv
+from workflow.reporting.curves import read_curves
+from workflow.reporting.evaluation import Evaluation, check_complete, read_evaluation
+from workflow.reporting.examples import Sources, choose, load_examples, shown_methods
+from workflow.reporting.gallery import Material
+from workflow.reporting.names import OURS, method_label
+from workflow.reporting.page import Content, Shown, Wipe, write_page
+from workflow.reporting.summary import Summary, compare, summarise
+from workflow.reporting.words import features_sentence, lead_sentences
+from workflow.tracking import log_report
+
+SHARE_FILE = "psnr_by_hole_share.csv"
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What the stage reads; each a file or folder that another stage made."""
+
+    evaluation: Path
+    sample: Path
+    models: Path
+    raw: Path
+    augmented: Path
+    train_masks: Path
+    masks: Path
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What the stage writes."""
+
+    page: Path
+    table: Path
+    csv: Path
+    metrics: Path
+    curves: Path
+    figures: Path
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """What was measured, and what came of it."""
+
+    evaluation: Evaluation
+    summary: Summary
+    comparison: pd.DataFrame
+    labels: dict[str, str]
+    lead: list[str]
+    features: str
+
+    def group_tables(self) -> list[tables.Table]:
+        """Return a table for every group of kinds that has pairs."""
+        groups = self.summary.groups
+        return [tables.group_table(self.summary, group, self.labels) for group in groups]
+
+    def share_tables(self) -> list[tables.Table]:
+        """Return a table by kind and hole share for each of the metrics that have one."""
+        return [
+            tables.share_table(self.summary, column, self.labels) for column in tables.SHARE_METRICS
+        ]
+
+    def comparison_tables(self) -> list[tables.Table]:
+        """Return the paired comparison by group; none if our network was not measured."""
+        return tables.comparison_tables(self.comparison, self.labels, OURS)
+
+
+def write_report(params: ReportParams, inputs: Inputs, outputs: Outputs) -> None:
+    """Write tables, figures and page.
+
+    Args:
+        params: The report's section of the parameters.
+        inputs: What other stages made.
+        outputs: Where to write.
+
+    Raises:
+        DataError: If the evaluation is empty, damaged, or not of this sample.
+    """
+    pairs = read_pairs(inputs.sample)
+    evaluation = read_evaluation(inputs.evaluation)
+    check_complete(evaluation, {p.id for p in pairs}, inputs.evaluation, inputs.sample)
+    about = provenance.weights_about(inputs.models)
+    epochs = {method: words["epoch"] for method, words in about.items() if "epoch" in words}
+    labels = {method: method_label(method, epochs) for method in evaluation.methods}
+    numbers = _numbers(params, evaluation, labels, {pair.size_px for pair in pairs})
+    _write_tables(numbers, inputs, outputs)
+    choice = choose(
+        evaluation,
+        examples=params.examples,
+        extremes=params.extremes,
+        error_pair=params.error_pair,
+    )
+    methods = shown_methods(evaluation.methods, choice.judge)
+    sources = Sources(inputs.models, inputs.raw, inputs.masks)
+    by_id = {pair.id: pair for pair in pairs}
+    material = Material(
+        summary=numbers.summary,
+        labels=labels,
+        pairs=pairs,
+        choice=choice,
+        examples=load_examples(choice.ids, by_id, evaluation, methods, sources),
+        methods=methods,
+        checkpoints=sorted({int(epoch) for epoch in epochs.values()}),
+        sources=sources,
+        augmented=inputs.augmented,
+        train_masks=inputs.train_masks,
+    )
+    with atomic_folder(outputs.figures) as folder:
+        shown = gallery.draw_all(material, folder)
+        (folder / SHARE_FILE).write_text(share_csv(numbers.summary), encoding="utf-8")
+    write_page(outputs.page, _content(numbers, material, shown, _facts(params, inputs, about)))
+
+
+def _numbers(
+    params: ReportParams, evaluation: Evaluation, labels: dict[str, str], sizes: set[int]
+) -> Numbers:
+    draws, seed = params.bootstrap_draws, params.seed
+    summary = summarise(evaluation, draws=draws, seed=seed)
+    size_px = " and ".join(f"{size}x{size}" for size in sorted(sizes)) + " pixels"
+    return Numbers(
+        evaluation,
+        summary,
+        compare(evaluation, draws=draws, seed=seed),
+        labels,
+        lead_sentences(evaluation, summary, labels, size_px),
+        features_sentence(evaluation, summary),
+    )
+
+
+def _write_tables(numbers: Numbers, inputs: Inputs, outputs: Outputs) -> None:
+    _write(outputs.table, _markdown(numbers))
+    _write(outputs.csv, tables.csv_text(numbers.summary, numbers.labels))
+    tree = tables.metrics_tree(numbers.summary)
+    _write(outputs.metrics, json.dumps(tree, indent=2, sort_keys=True, allow_nan=False) + "\n")
+    curves = read_curves(inputs.models)
+    _write(outputs.curves, curves.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+
+
+def _markdown(numbers: Numbers) -> str:
+    parts = [
+        "# Results",
+        *numbers.lead,
+        numbers.features,
+        "Means over pairs; in brackets the 95 % interval of a bootstrap over photographs; the best "
+        "method of a row, among those measured on the most pairs, is bold.",
+        "## By kind",
+        *(table.markdown() for table in numbers.group_tables()),
+        "## Our network against the others",
+        *(table.markdown() for table in numbers.comparison_tables()),
+        "## By hole share",
+        *(table.markdown() for table in numbers.share_tables()),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _content(
+    numbers: Numbers,
+    material: Material,
+    shown: dict[str, Shown],
+    facts: dict[str, dict[str, str]],
+) -> Content:
+    choice = material.choice
+    wiped = list(dict.fromkeys([*choice.hero, *choice.ec, *choice.or_]))
+    ours = {"fingerprint": "not recorded"} | provenance.weights_about(material.sources.models).get(
+        OURS, {}
+    )
+    return Content(
+        lead=numbers.lead,
+        features=numbers.features,
+        hero=shown[gallery.HERO],
+        wipes=[Wipe.of(example, numbers.labels) for example in material.chosen(wiped)],
+        tables=[table.transposed() for table in numbers.group_tables()],
+        shares=numbers.share_tables(),
+        comparisons=numbers.comparison_tables(),
+        figures=[figure for name, figure in shown.items() if name != gallery.HERO],
+        fingerprint=ours["fingerprint"],
+        facts=facts,
+    )
+
+
+def _facts(
+    params: ReportParams, inputs: Inputs, about: dict[str, dict[str, str]]
+) -> dict[str, dict[str, str]]:
+    """Return where the numbers come from, as tables of names and values."""
+    paths = {field.name: getattr(inputs, field.name) for field in fields(inputs)}
+    return {
+        "Data, as in dvc.lock": {
+            f"{path.as_posix()}{'/' if path.is_dir() else ''}": provenance.dvc_hash(path)
+            for path in paths.values()
+        },
+        **{f"Weights {method}": dict(sorted(words.items())) for method, words in about.items()},
+        "Parameters of this report": {k: str(v) for k, v in params.model_dump().items()},
+        "Versions": provenance.versions(),
+        "Hardware": provenance.hardware(),
+    }
+
+
+def _write(path: Path, text: str) -> None:
+    with atomic_file(path) as partial:
+        partial.write_text(text, encoding="utf-8", newline="\n")
+
+
+def main() -> None:
+    """Run the stage from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    names = [field.name for kind in (Inputs, Outputs) for field in fields(kind)]
+    for name in names:
+        parser.add_argument(f"--{name.replace('_', '-')}", type=Path, required=True)
+    options = vars(parser.parse_args())
+    inputs = Inputs(**{field.name: options[field.name] for field in fields(Inputs)})
+    outputs = Outputs(**{field.name: options[field.name] for field in fields(Outputs)})
+    write_report(load_params(ReportParams), inputs, outputs)
+    log_report(inputs.models, outputs.metrics.parent)
+
+
+if __name__ == "__main__":
+    run_command(main)

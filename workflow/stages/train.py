@@ -1,0 +1,194 @@
+r"""Train the networks: ``models/KIND/`` holds the weights at two epochs and the log.
+
+    python -m workflow.stages.train --images data/augmented/ --masks data/masks/train/ \
+        --raw data/raw/ --valid-masks data/masks/valid/ --out models/ --state checkpoints/
+
+A run that is stopped (SIGTERM, Ctrl-C, ``--stop-after-s``) or killed goes on from its checkpoint
+when the same command is given again. Under ``torchrun`` it runs on several devices.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import cycle, islice
+from pathlib import Path
+
+import numpy as np
+
+from pconv.atomic import atomic_folder
+from pconv.checkpoints import clear_checkpoints
+from pconv.dataset import ImageSet, pack_images, pack_masks
+from pconv.errors import DataError
+from pconv.images import read_image, read_mask
+from pconv.losses import LossWeights
+from pconv.plan import Kind, TrainingPlan
+from pconv.progress import Hooks, TrainedRun
+from pconv.ranks import Ranks, open_ranks
+from pconv.resizing import fit_image
+from pconv.stopping import TrainingStopped
+from pconv.training import run_fingerprint, train
+from workflow.command import run_command
+from workflow.params import TrainParams, load_params, read_params
+from workflow.tracking import open_run
+
+_NOT_IN_PLAN = {"kinds", "validation_pairs"}
+_WEIGHT = "_weight"
+
+
+def train_networks(
+    params: TrainParams,
+    *,
+    images: Path,
+    masks: Path,
+    raw: Path,
+    valid_masks: Path,
+    out: Path,
+    state: Path,
+    device: str = "auto",
+    stop_after_s: float | None = None,
+) -> None:
+    """Train each kind of network in turn, then write all of them at once.
+
+    Args:
+        params: The section ``train`` of the parameters.
+        images: Training images, ``NNNN/*.png``.
+        masks: Training masks, ``NNNN/*.png``.
+        raw: Raw data; ``valid/gt/*`` are the photos of the held-out pairs.
+        valid_masks: Their masks, ``NNNN/*.png``.
+        out: Folder to make; nothing appears there before all is trained.
+        state: Folder of checkpoints and decoded data, used again by the next call.
+        device: ``cpu``, ``cuda`` or ``auto``.
+        stop_after_s: Stop with a checkpoint after so many seconds.
+
+    Raises:
+        DataError: If data is missing or does not fit together.
+        TrainingError: If a loss is not finite.
+        SystemExit: If the run was stopped and can be resumed.
+    """
+    started = time.monotonic()
+    plans = [plan_of(params, kind) for kind in params.kinds]
+    ranks = open_ranks(device)
+    data = _training_set(images, masks, state / "packed", ranks)
+    held_out = held_out_pairs(raw, valid_masks, params.validation_pairs, data.images.shape[1])
+    runs = []
+    for plan in plans:
+        left = None if stop_after_s is None else started + stop_after_s - time.monotonic()
+        runs.append(_train_one(plan, data, held_out, state / plan.kind, ranks, left))
+    if ranks.is_first:
+        with atomic_folder(out) as unfinished:
+            for run in runs:
+                run.write(unfinished / run.plan.kind)
+        # Finished: other code must not take these for an unfinished run of its own.
+        for plan in plans:
+            clear_checkpoints(state / plan.kind)
+    ranks.barrier()
+
+
+def plan_of(params: TrainParams, kind: Kind) -> TrainingPlan:
+    """Return the plan of one network.
+
+    Raises:
+        ParameterError: If the parameters do not fit together.
+    """
+    values = params.model_dump(exclude=_NOT_IN_PLAN)
+    weights = {key: values.pop(key) for key in list(values) if key.endswith(_WEIGHT)}
+    terms = {key.removesuffix(_WEIGHT): value for key, value in weights.items()}
+    return TrainingPlan(kind=kind, weights=LossWeights(**terms), **values)
+
+
+def held_out_pairs(raw: Path, masks: Path, count: int, size_px: int) -> ImageSet:
+    """Pair the first validation masks by name with the validation photos, in turn.
+
+    Raises:
+        DataError: If there are no photos, or fewer masks than pairs.
+    """
+    photos = sorted(path for path in (raw / "valid" / "gt").glob("*") if path.is_file())
+    if not photos:
+        raise DataError(f"{raw / 'valid' / 'gt'}: no photos; wanted those of the held-out pairs")
+    mask_files = _by_name(masks)[:count]
+    if len(mask_files) < count:
+        raise DataError(f"{masks}: {len(mask_files)} masks; train.validation_pairs wants {count}")
+    photos = photos[:count]
+    framed = [fit_image(read_image(photo, min_side=size_px), size_px) for photo in photos]
+    return ImageSet(
+        np.stack(list(islice(cycle(framed), count))),
+        np.stack([read_mask(file) for file in mask_files]),
+    )
+
+
+def _by_name(folder: Path) -> list[Path]:
+    """All PNG files of the shards, in the order of their names, whatever the number of shards."""
+    return sorted(folder.glob("*/*.png"), key=lambda path: path.name)
+
+
+def _training_set(images: Path, masks: Path, packed: Path, ranks: Ranks) -> ImageSet:
+    for folder in (images, masks):
+        if not _by_name(folder):
+            raise DataError(f"{folder}: no files NNNN/*.png to train on; was the stage before run?")
+    # One process decodes; the others wait and then find it done.
+    for is_turn in (ranks.is_first, not ranks.is_first):
+        if is_turn:
+            data = ImageSet(
+                pack_images(_by_name(images), packed / "images.npy"),
+                pack_masks(_by_name(masks), packed / "masks.npy"),
+            )
+        ranks.barrier()
+    return data
+
+
+def _train_one(
+    plan: TrainingPlan,
+    data: ImageSet,
+    held_out: ImageSet,
+    state: Path,
+    ranks: Ranks,
+    stop_after_s: float | None,
+) -> TrainedRun:
+    with _tracked(plan, run_fingerprint(plan, data, held_out), ranks.is_first) as hooks:
+        try:
+            return train(plan, data, held_out, state, ranks, hooks=hooks, stop_after_s=stop_after_s)
+        except TrainingStopped as stopped:
+            sys.stderr.write(f"{stopped}\n")
+            raise SystemExit(stopped.exit_status) from stopped
+
+
+@contextmanager
+def _tracked(plan: TrainingPlan, fingerprint: str, is_first: bool) -> Iterator[Hooks]:
+    """Show the run in MLflow while it goes; only the first of several processes does."""
+    if not is_first:
+        yield Hooks()
+        return
+    with open_run(fingerprint, f"{plan.kind}-{fingerprint[:8]}") as run:
+        run.log_params(read_params().model_dump(mode="json"))
+        run.log_tags({"kind": plan.kind})
+        yield Hooks(
+            on_epoch=lambda record: run.log_metrics(record, step=int(record["epoch"] or 0)),
+            on_picture=run.log_picture,
+        )
+
+
+def main() -> None:
+    """Parse the command line and train."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    for name, what in (
+        ("--images", "training images"),
+        ("--masks", "training masks"),
+        ("--raw", "raw data"),
+        ("--valid-masks", "masks of the held-out pairs"),
+        ("--out", "folder of the weights and logs to make"),
+        ("--state", "folder of checkpoints and decoded data"),
+    ):
+        parser.add_argument(name, type=Path, required=True, help=what)
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
+    parser.add_argument(
+        "--stop-after-s", type=float, help="stop with a checkpoint and exit status 75"
+    )
+    train_networks(load_params(TrainParams), **vars(parser.parse_args()))
+
+
+if __name__ == "__main__":
+    run_command(main)
