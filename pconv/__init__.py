@@ -8,18 +8,27 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pconv.inpainting import inpaint
+    from pconv.inpainting import Inpainter, inpaint, inpaint_batch
     from pconv.layers import PartialConv2d
     from pconv.losses import InpaintingLoss
     from pconv.unet import PConvUNet
 
-__all__ = ["InpaintingLoss", "PConvUNet", "PartialConv2d", "inpaint"]
+__all__ = [
+    "Inpainter",
+    "InpaintingLoss",
+    "PConvUNet",
+    "PartialConv2d",
+    "inpaint",
+    "inpaint_batch",
+]
 
 _MODULE_OF = {
+    "Inpainter": "pconv.inpainting",
     "InpaintingLoss": "pconv.losses",
     "PConvUNet": "pconv.unet",
     "PartialConv2d": "pconv.layers",
     "inpaint": "pconv.inpainting",
+    "inpaint_batch": "pconv.inpainting",
 }
 
 

@@ -6,6 +6,7 @@ In a mask 1 (True, 255 in a file) is a known pixel and 0 a hole, here and everyw
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 
 import cv2
@@ -54,7 +55,7 @@ def read_image(path: Path, *, min_side: int | None = None, max_pixels: int = MAX
     Raises:
         ImageError: If the file is missing, truncated, no image, or too large.
     """
-    with _opened(path, max_pixels) as image:
+    with opened_image(path, max_pixels) as image:
         if min_side is not None:
             _reduce_in_decoder(image, min_side)
         return np.asarray(_to_rgb(ImageOps.exif_transpose(image), path))
@@ -66,7 +67,7 @@ def is_plain_jpeg(path: Path, *, max_pixels: int = MAX_PIXELS) -> bool:
     Raises:
         ImageError: If the file is missing or no image.
     """
-    with _opened(path, max_pixels) as image:
+    with opened_image(path, max_pixels) as image:
         upright = image.getexif().get(_EXIF_ORIENTATION, _UPRIGHT) == _UPRIGHT
         return image.format == "JPEG" and image.mode in ("RGB", "L") and upright
 
@@ -119,13 +120,15 @@ def known_from_foreign(mask: Mask) -> Mask:
 
 
 @contextmanager
-def _opened(path: Path, max_pixels: int) -> Iterator[Image.Image]:
+def opened_image(path: Path, max_pixels: int) -> Iterator[Image.Image]:
     """Open an image file; whatever goes wrong until it is closed becomes an ``ImageError``."""
     try:
         with warnings.catch_warnings():
             # Damaged metadata is no reason to refuse good pixels, and the size has its own check.
             warnings.simplefilter("ignore")
-            with Image.open(path, formats=_FORMATS) as image:
+            # From memory: Pillow 13 maps some TIFF files that it opens by name with height and
+            # width exchanged where the orientation is a quarter turn.
+            with Image.open(BytesIO(path.read_bytes()), formats=_FORMATS) as image:
                 _check_size(image, path, max_pixels)
                 yield image
     except ImageError:
@@ -169,7 +172,7 @@ def _to_rgb(image: Image.Image, path: Path) -> Image.Image:
 
 def _read_grey(path: Path, max_pixels: int) -> Pixels:
     try:
-        with _opened(path, max_pixels) as image:
+        with opened_image(path, max_pixels) as image:
             if image.mode in ("1", "L") and "transparency" not in image.info:
                 return np.asarray(ImageOps.exif_transpose(image).convert("L"))
             rgb = np.asarray(_to_rgb(ImageOps.exif_transpose(image), path))

@@ -8,10 +8,9 @@ field of matches into a picture: every patch votes for the pixels it covers, and
 alternate from a coarse picture to the fine one.
 
 Why this is own code: PyPatchMatch 2.2 (MIT, with wheels) is the one library that is kept. Tried
-on photographs and on periodic textures, it averages its votes (6 to 71 % of the filled colours
-occurred among the known pixels), restored 0 to 39 % of the pixels of repeating textures, and has
-one random seed for the whole process. Here the last step copies known pixels, a repeating texture
-comes back exactly, and the seed is an argument.
+at this patch size, it blends its votes (6 to 71 % of the filled colours occurred among the known
+pixels of photographs), restored 0 to 39 % of a repeating texture, and has one random seed for the
+whole process. Here known pixels are copied, such a texture comes back, and the seed is an argument.
 
 In masks 1 (True) is a known pixel and 0 (False) a hole. Patches are compared in integers, and sums
 run in a fixed order, so that the same seed gives the same bytes on every processor.
@@ -82,8 +81,8 @@ class _Solution(NamedTuple):
 def patchmatch(image: Pixels, mask: Mask, *, seed: int = 0) -> Pixels:
     """Fill the hole with pixels copied from the known part of the picture.
 
-    Patches are copied from places where the whole patch is known. Where the mask leaves fewer
-    than `MIN_SOURCES` such 7×7 patches (dense scratches), 5×5, 3×3 or single pixels are used.
+    Only wholly known patches are copied. Where the mask leaves fewer than `MIN_SOURCES` of 7×7
+    pixels (dense scratches), patches of 5×5, 3×3 or one pixel are used.
 
     Args:
         image: Values 0..255, shape ``(H, W, 3)``; what lies under the hole is ignored.
@@ -130,7 +129,7 @@ def _pyramid(image: Pixels, known: Mask) -> list[tuple[Pixels, Mask]]:
 def _halve(image: Pixels, known: Mask) -> tuple[Pixels, Mask]:
     """Average the known pixels of each 2×2 block; a block is known if any of its pixels is."""
     height, width = (-(-side // 2) for side in known.shape)
-    margin = ((0, 2 * height - known.shape[0]), (0, 2 * width - known.shape[1]))
+    margin = [(0, side % 2) for side in known.shape]
     weight = np.pad(known.astype(np.int64), margin)
     values = np.pad(image.astype(np.int64), (*margin, (0, 0))) * weight[..., None]
     count = weight.reshape(height, 2, width, 2).sum((1, 3))[..., None]
@@ -172,8 +171,8 @@ def _best_radius(known: Mask) -> int:
 def _trust(known: Mask) -> Integers:
     """Weigh known pixels most, and hole pixels half as much with each step into the hole.
 
-    Wexler et al. 2007, section 3.2: what lies deep in a hole is known last, so it must not
-    outvote the border. Powers of two instead of their 1.3, so that distances stay integers.
+    After Wexler et al. 2007: what lies deep in a hole is known last, so it must not outvote the
+    border. Powers of two instead of their 1.3, so that distances stay integers.
     """
     depth = cv2.distanceTransform((~known).astype(np.uint8), cv2.DIST_C, 3).astype(np.int64)
     return np.where(known, KNOWN_TRUST, (KNOWN_TRUST // 4) >> np.minimum(depth, 5))
@@ -280,10 +279,8 @@ def _peel(level: _Level, places: Integers) -> Pixels:
             if not done[max(y - 1, 0) : y + 2, max(x - 1, 0) : x + 2].any():
                 continue
             # At the border of the picture the pixel is not the centre of its patch.
-            centre = (
-                min(max(y, radius), height - 1 - radius),
-                min(max(x, radius), width - 1 - radius),
-            )
+            down = min(max(y, radius), height - 1 - radius)
+            centre = (down, min(max(x, radius), width - 1 - radius))
             best, match = np.int64(FAR), (0, 0)
             for i in range(len(places)):
                 place = (places[i, 0], places[i, 1])

@@ -23,8 +23,7 @@ from PIL import Image
 
 from pconv.atomic import atomic_file
 from pconv.errors import ImageError
-from pconv.images import MAX_PIXELS
-from pconv.images import _opened as opened
+from pconv.images import MAX_PIXELS, opened_image
 
 log = logging.getLogger(__name__)
 
@@ -110,7 +109,7 @@ def read_photo(path: Path, *, max_pixels: int = MAX_PIXELS) -> Photo:
         ImageError: If the file is missing, damaged, too large, or holds what would be lost:
             several pages, more than 16 bits, or colours multiplied by alpha.
     """
-    with opened(path, max_pixels) as image:
+    with opened_image(path, max_pixels) as image:
         exif = image.getexif()
         _refuse_lossy(image, exif, path)
         keeps_profile = image.mode not in ("CMYK", "YCbCr", "LAB")
@@ -123,7 +122,7 @@ def read_photo(path: Path, *, max_pixels: int = MAX_PIXELS) -> Photo:
             chunks=tuple(_kept_chunks(path)) if image.format == "PNG" else (),
         )
         has_16_bits = _has_16_bits(image, path)
-        pixels = _read_16_bits(path) if has_16_bits else _read_8_bits(image, path)
+        pixels = _read_16_bits(path) if has_16_bits else _read_8_bits(image)
         # Both libraries turn TIFF files upright, and no others.
         is_turned = image.format == "TIFF"
         return empty.with_upright(pixels) if is_turned else replace(empty, pixels=pixels)
@@ -195,16 +194,7 @@ def _read_16_bits(path: Path) -> Pixels:
     return np.asarray(cv2.cvtColor(pixels, swap))
 
 
-def _read_8_bits(image: Image.Image, path: Path) -> Pixels:
-    if image.format == "TIFF":
-        # Pillow 13 scrambles some turned TIFF files that it reads by their name (it maps them
-        # into memory with height and width exchanged).
-        with Image.open(BytesIO(path.read_bytes())) as unmapped:
-            return _with_wanted_channels(unmapped)
-    return _with_wanted_channels(image)
-
-
-def _with_wanted_channels(image: Image.Image) -> Pixels:
+def _read_8_bits(image: Image.Image) -> Pixels:
     has_alpha = image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info
     grey = image.mode in ("1", "L", "LA")
     mode = {(True, True): "LA", (True, False): "L", (False, True): "RGBA"}.get((grey, has_alpha))

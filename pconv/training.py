@@ -111,17 +111,17 @@ class _Learner:
             self._phase = self.plan.phase(epoch)
             if self._phase == 2:
                 self.model.freeze_encoder_norms()
-            for group in self.optimizer.param_groups:
-                group["lr"] = self.plan.phase_learning_rate(epoch)
             self._losses = self._loss_function()
         self.model.train()
 
-    def step(self, images: Tensor, masks: Tensor) -> dict[str, Tensor]:
+    def step(self, images: Tensor, masks: Tensor, learning_rate: float) -> dict[str, Tensor]:
         """Take one step; return the loss terms, which the device may still be computing."""
         if self._losses is None:
             raise RuntimeError("enter_epoch comes before step")
         terms = self._losses(images, masks)
         self.ranks.backward(terms["total"])
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         return {name: term.detach() for name, term in terms.items()}
@@ -185,7 +185,8 @@ class _Run:
         started, waited_before = time.perf_counter(), self.loader.waited_s
         for _ in range(len(left)):
             self._stop_if_asked()
-            self._unread.append(self.learner.step(*next(coming)))
+            rate = self.plan.learning_rate_after(self.progress.step / self.batches.steps)
+            self._unread.append(self.learner.step(*next(coming), rate))
             self.progress.step += 1
             bar.update(self.plan.batch_size)
             if self.ranks.device.type != "cuda" or len(self._unread) >= _CUDA_CHECK_STEPS:
@@ -245,7 +246,7 @@ class _Run:
         record: Record = {
             "epoch": epoch,
             "phase": plan.phase(epoch),
-            "learning_rate": plan.phase_learning_rate(epoch),
+            "learning_rate": plan.learning_rate_after(epoch - 1),
             "valid_hole_l1": None,
             "valid_hole_psnr": None,
         } | {name: _rounded(value) for name, value in means.items()}

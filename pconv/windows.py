@@ -152,17 +152,38 @@ def place_windows(holes: Mask, layout: Layout) -> Iterator[Window]:
         side where that is smaller.
     """
     tall, wide = (_reach(length, layout) for length in holes.shape)
+    parts, bottoms, rights = _components(holes, tall, wide)
     left = holes.copy()
     while (rows := _rows(left)).size:
-        band = left[rows[0] : rows[0] + tall]
-        while (columns := _columns(band)).size:
-            part = band[:, columns[0] : columns[0] + wide]
+        top = int(rows[0])
+        band = slice(top, top + tall)
+        # What this band would cut, and a later one need not, waits for it.
+        whole = left[band] & (bottoms[parts[band]] <= band.stop)
+        while (columns := _columns(whole)).size:
+            first = int(columns[0])
+            cell = slice(first, first + wide)
+            part = whole[:, cell] & (rights[parts[band, cell]] <= cell.stop)
             window = (
-                _centred(rows[0] + _rows(part), holes.shape[0], layout.size_px),
-                _centred(columns[0] + _columns(part), holes.shape[1], layout.size_px),
+                _centred(top + _rows(part), holes.shape[0], layout.size_px),
+                _centred(first + _columns(part), holes.shape[1], layout.size_px),
             )
             left[_inside(window, holes.shape, layout.margin_px)] = False
+            whole &= left[band]
             yield window
+
+
+def _components(holes: Mask, tall: int, wide: int) -> tuple[NDArray[Any], Places, Places]:
+    """Number the connected parts of the holes, and say where each ends.
+
+    Returns:
+        The number of each pixel's part, shape ``(H, W)``, and by number the row and the column
+        after each part's last; 0 for parts that are too large to wait for.
+    """
+    _, parts, boxes, _ = cv2.connectedComponentsWithStats(holes.view(np.uint8), connectivity=8)
+    height, width = boxes[:, cv2.CC_STAT_HEIGHT], boxes[:, cv2.CC_STAT_WIDTH]
+    bottoms = np.where(height <= tall, boxes[:, cv2.CC_STAT_TOP] + height, 0)
+    rights = np.where(width <= wide, boxes[:, cv2.CC_STAT_LEFT] + width, 0)
+    return parts, bottoms, rights
 
 
 def _rows(mask: Mask) -> Places:

@@ -82,19 +82,23 @@ def changed_for_snakemake(folder: Path) -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def by_dvc(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A clone in which `dvc repro` has run."""
-    folder = clone(tmp_path_factory.mktemp("dvc"))
-    run(folder, "dvc", "repro")
-    return folder
+def clones(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Two clones of the same moment."""
+    return clone(tmp_path_factory.mktemp("dvc")), clone(tmp_path_factory.mktemp("snakemake"))
 
 
 @pytest.fixture(scope="module")
-def by_snakemake(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def by_dvc(clones: tuple[Path, Path]) -> Path:
+    """A clone in which `dvc repro` has run."""
+    run(clones[0], "dvc", "repro")
+    return clones[0]
+
+
+@pytest.fixture(scope="module")
+def by_snakemake(clones: tuple[Path, Path]) -> Path:
     """Another clone, in which `snakemake -j8 evaluate` has run."""
-    folder = clone(tmp_path_factory.mktemp("snakemake"))
-    run(folder, "snakemake", "-j8", "evaluate")
-    return folder
+    run(clones[1], "snakemake", "-j8", "evaluate")
+    return clones[1]
 
 
 def test_all_stages_ran(by_dvc: Path) -> None:

@@ -216,6 +216,7 @@ class TrainParams(Section):
     ]
     learning_rate: Annotated[float, Field(gt=0, description="Adam's, first phase.")]
     finetune_learning_rate: Annotated[float, Field(gt=0, description="Adam's, second phase.")]
+    anneal: Annotated[bool, Field(description="Let the rates fall along a cosine, not by a step.")]
     valid_weight: Weight
     hole_weight: Weight
     perceptual_weight: Weight

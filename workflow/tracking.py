@@ -33,6 +33,8 @@ MODELS = Path("models")
 REPORTS = Path("reports")
 # Without these a stage would wait many minutes for a server that is away.
 _PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
+_SERVING = Path(__file__).with_name("serving.py")
+_MODEL_NEEDS = ["torch", "numpy", "opencv-python-headless", "pillow", "safetensors", "pandas"]
 _MAX_TEXT = 6000  # of a parameter's value
 _SILENT = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
 
@@ -52,32 +54,40 @@ class Run:
 
     def log_params(self, params: Mapping[str, object]) -> None:
         """Log nested parameters flattened, as ``section.key``; values a run has already stay."""
-        self._log(lambda: self._send_params(flatten(params)))
+        if self.is_logged:
+            self._attempt(lambda: self._send_params(flatten(params)))
 
     def log_tags(self, tags: Mapping[str, str]) -> None:
         """Set tags, over those of the same name."""
         for key, value in tags.items():
-            self._log(lambda key=key, value=value: self._client.set_tag(self._id, key, value))
+            self._log("set_tag", key, value)
 
     def log_metrics(self, values: Mapping[str, object], step: int = 0) -> None:
         """Log nested numbers flattened, as ``a/b/c``; text, nulls and infinities are left out."""
         numbers = {k: v for k, v in flatten(values, "/").items() if _is_number(v)}
-        self._log(lambda: self._send_metrics(numbers, step))
+        if self.is_logged:
+            self._attempt(lambda: self._send_metrics(numbers, step))
 
     def log_picture(self, name: str, image: NDArray[np.uint8], epoch: int) -> None:
         """Log one uint8 RGB picture at step ``epoch``."""
-        self._log(lambda: self._client.log_image(self._id, image, key=name, step=epoch))
+        self._log("log_image", image, key=name, step=epoch)
 
     def log_files(self, *paths: Path, folder: str = "") -> None:
         """Log files, and folders with all they hold, as artifacts."""
         for path in paths:
             inside = "/".join(part for part in (folder, path.name if path.is_dir() else "") if part)
-            send = self._client.log_artifacts if path.is_dir() else self._client.log_artifact
-            self._log(lambda send=send, p=path, i=inside: send(self._id, str(p), i or None))
+            self._log(
+                "log_artifacts" if path.is_dir() else "log_artifact", str(path), inside or None
+            )
+
+    def log_model(self, weights: Path) -> None:
+        """Log weights as a model that `mlflow models serve` can serve (`workflow.serving`)."""
+        if self.is_logged:
+            self._attempt(lambda: self._send_model(weights))
 
     def close(self, status: str) -> None:
         """Set the run's final status, ``FINISHED``, ``FAILED`` or ``KILLED``."""
-        self._log(lambda: self._client.set_terminated(self._id, status))
+        self._log("set_terminated", status)
 
     def _open(self, fingerprint: str, name: str) -> None:
         client = _client()
@@ -109,9 +119,28 @@ class Run:
         for start in range(0, len(metrics), 1000):  # the server takes 1000 a call
             self._client.log_batch(self._id, metrics=metrics[start : start + 1000])
 
-    def _log(self, call: Callable[[], object]) -> None:
+    def _send_model(self, weights: Path) -> None:
+        import mlflow
+        from mlflow.models import ModelSignature
+        from mlflow.types.schema import ColSpec, DataType, Schema
+
+        files = [ColSpec(DataType.binary, name) for name in ("image", "mask")]
+        answer = [ColSpec(DataType.string, "image")]
+        mlflow.set_tracking_uri(tracking_uri())
+        with mlflow.start_run(run_id=self._id):
+            mlflow.pyfunc.log_model(
+                name="network",
+                python_model=str(_SERVING),
+                artifacts={"weights": str(weights)},
+                code_paths=[str(_SERVING.parent.parent / "pconv")],
+                signature=ModelSignature(Schema(files), Schema(answer)),
+                pip_requirements=_MODEL_NEEDS,
+            )
+
+    def _log(self, method: str, *arguments: object, **options: object) -> None:
+        """Call a method of the client on this run, if there is one."""
         if self.is_logged:
-            self._attempt(call)
+            self._attempt(lambda: getattr(self._client, method)(self._id, *arguments, **options))
 
     def _attempt(self, call: Callable[[], object]) -> None:
         try:
@@ -166,15 +195,18 @@ def log_report(models: Path = MODELS, reports: Path = REPORTS) -> None:
     Raises:
         DataError: If there is no finished report to log.
     """
-    weights = sorted(models.glob("*/last.safetensors"))
-    if not weights or not (reports / "metrics.json").is_file():
+    # The plain network, where it was trained too, is the comparison: its run holds its curves.
+    found = [models / kind / "last.safetensors" for kind in ("pconv", "plain")]
+    weights = next((path for path in found if path.is_file()), None)
+    if weights is None or not (reports / "metrics.json").is_file():
         raise DataError(f"{models}, {reports}: nothing finished to log; `dvc repro` makes it")
-    about = read_about(weights[0])
+    about = read_about(weights)
     with open_run(about["fingerprint"], _run_name(about)) as run:
         run.log_params(read_params().model_dump(mode="json"))
         run.log_metrics(json.loads((reports / "metrics.json").read_text()))
         run.log_files(*sorted(reports.iterdir()), folder="report")
-        run.log_files(models, folder="")
+        run.log_files(models)
+        run.log_model(weights)
 
 
 def log_training(models: Path = MODELS) -> None:

@@ -291,3 +291,17 @@ class TestMasks:
         (tmp_path / "mask.png").write_bytes(content)
         with pytest.raises(PConvError, match=r"mask\.png"):
             read_mask(tmp_path / "mask.png")
+
+
+class TestTurnedTiff:
+    """TIFF files that a quarter turn makes upright."""
+
+    @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA"])
+    def test_values(self, tmp_path: Path, mode: str) -> None:
+        """An uncompressed file with orientation 6 comes out as its pixels, turned."""
+        pixels = np.random.default_rng(3).integers(0, 256, (5, 9, 3), np.uint8)
+        image = Image.fromarray(pixels).convert(mode)
+        path = tmp_path / "turned.tif"
+        image.save(path, tiffinfo={274: 6})
+        expected = np.rot90(np.asarray(image.convert("RGB")), -1)
+        np.testing.assert_array_equal(read_image(path), expected)

@@ -1,14 +1,15 @@
 """The plan of a run: its phases, and its name."""
 
 from dataclasses import fields, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_run import PLAN
 
 from pconv.errors import ParameterError
 from pconv.losses import LossWeights
+from tests.pconv.tiny_run import PLAN
 
 OTHER: dict[str, Any] = {
     "kind": "plain",
@@ -29,8 +30,19 @@ class TestTrainingPlan:
         """The second phase begins after `finetune_from_epoch`, with its own rate."""
         plan = replace(PLAN, epochs=5, finetune_from_epoch=3)
         assert [plan.phase(epoch) for epoch in range(1, 6)] == [1, 1, 1, 2, 2]
-        rates = [plan.phase_learning_rate(epoch) for epoch in (3, 4)]
+        rates = [plan.learning_rate_after(epochs) for epochs in (2.9, 3.0)]
         assert rates == [plan.learning_rate, plan.finetune_learning_rate]
+
+    def test_anneal(self) -> None:
+        """Annealed rates never rise, do not jump between the phases, and end at 0."""
+        plan = replace(PLAN, epochs=5, finetune_from_epoch=3, anneal=True)
+        rates = [plan.learning_rate_after(step / 100) for step in range(501)]
+        assert rates[0] == plan.learning_rate
+        assert rates[300] == plan.finetune_learning_rate
+        assert rates[500] == 0
+        steps = [before - after for before, after in pairwise(rates)]
+        assert min(steps) >= 0
+        assert max(steps) < plan.learning_rate / 50
 
     def test_is_due(self) -> None:
         """Something is done every so many epochs, and after the last."""

@@ -12,9 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tiny_run
 import torch
-from tiny_run import METHOD, PLAN, STEPS, data, held_out, run
 
 from pconv import training
 from pconv.dataset import Batches, ImageSet
@@ -26,6 +24,8 @@ from pconv.stopping import EXIT_OUT_OF_TIME, TrainingStopped
 from pconv.training import run_fingerprint, train
 from pconv.unet import PConvUNet
 from pconv.weights import load_weights, read_about
+from tests.pconv import tiny_run
+from tests.pconv.tiny_run import METHOD, PLAN, STEPS, data, held_out, run
 
 
 @pytest.fixture(scope="module")

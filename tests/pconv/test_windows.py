@@ -113,6 +113,18 @@ class TestPlaceWindows:
         holes[101:107, 202:210] = True
         assert list(place_windows(holes, SMALL)) == [(slice(96, 112), slice(198, 214))]
 
+    def test_cuts_no_small_hole(self) -> None:
+        """A hole that fits into a window waits for its own rather than being cut in two."""
+        holes = np.zeros((60, 60), bool)
+        for top, left in ((20, 5), (26, 16), (23, 27), (29, 45)):
+            holes[top : top + 8, left : left + 8] = True
+        windows = list(place_windows(holes, SMALL))
+        assert len(windows) == 4
+        for rows, columns in windows:
+            inside = holes[rows, columns][3:-3, 3:-3]
+            assert ndimage.label(inside)[1] == 1
+            assert inside.sum() == 64
+
     def test_none_without_holes(self) -> None:
         """A picture without holes needs no window."""
         assert list(place_windows(np.zeros((50, 50), bool), SMALL)) == []

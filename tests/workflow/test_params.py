@@ -78,7 +78,7 @@ class TestReadParams:
             (edited(augment={"images": 2.5}), "augment.images: found 2.5"),
             (edited(download={"source": "icmee"}), "download.source: found 'icmee'; .*'icme'"),
             (edited(masks={"size_px": 64}), "masks.size_px is 64 but augment.size_px is"),
-            (SAMPLE.replace("masks:", "maks:", 1), "maks: there is no such key.*mean masks"),
+            (SAMPLE.replace("masks:", "masksx:", 1), "masksx: there is no such key.*mean masks"),
             (SAMPLE + "seed: &a [*a]\n", "aliases"),
             (SAMPLE + "masks:\n  seed: 1\n", "'masks' stands here twice"),
             ("augment:\n\tseed: 1\n", "not valid YAML"),
@@ -145,4 +145,5 @@ class TestUsePreset:
         )
         assert done.returncode == 2
         assert "Traceback" not in done.stderr
-        assert "ParameterError: params.yaml: augment" in done.stderr
+        assert done.stderr.startswith("ParameterError: params.yaml: ")
+        assert "params.yaml: augment: found 1; input should be a valid dictionary" in done.stderr

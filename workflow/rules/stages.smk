@@ -2,6 +2,7 @@
 # rule NAME that asks for all of them.
 from workflow.graph import STAGE_ENVIRONMENT, all_outputs, followers, job_inputs
 
+
 wildcard_constraints:
     shard=r"\d{4}",
 
@@ -20,16 +21,18 @@ for stage in STAGES:
     rule:
         name:
             f"{stage.name}_shard" if stage.shards else stage.name
-        message:
-            stage.description + (" (shard {wildcards.shard})" if stage.shards else "")
         input:
             [path.rstrip("/") for path in job_inputs(stage, STAGES)],
         output:
-            marked(stage, stage.shard_outputs("{shard}") if stage.shards else stage.outputs),
+            marked(
+                stage,
+                stage.shard_outputs("{shard}") if stage.shards else stage.outputs,
+            ),
         log:
             f"logs/{stage.name}" + ("/{shard}.log" if stage.shards else ".log"),
         benchmark:
-            f"benchmarks/snakemake/{stage.name}" + ("/{shard}.tsv" if stage.shards else ".tsv")
+            f"benchmarks/snakemake/{stage.name}"
+            + ("/{shard}.tsv" if stage.shards else ".tsv")
         conda:
             STAGE_ENVIRONMENT
         threads: stage.resources.threads
@@ -39,10 +42,14 @@ for stage in STAGES:
             gpus=stage.resources.gpus,
         params:
             command=(
-                lambda wildcards, stage=stage: stage.shard_command(wildcards.shard)
-                if stage.shards
-                else stage.command
+                lambda wildcards, stage=stage: (
+                    stage.shard_command(wildcards.shard)
+                    if stage.shards
+                    else stage.command
+                )
             ),
+        message:
+            stage.description + (" (shard {wildcards.shard})" if stage.shards else "")
         shell:
             "{params.command} > {log} 2>&1 || {{ cat {log} >&2; exit 2; }}"
 

@@ -35,12 +35,12 @@ _TRAIN = (
     _Embedded("skimage", "data/motorcycle_left.png", "Nesic et al.", _MIDDLEBURY),
     _Embedded("skimage", "data/motorcycle_right.png", "Nesic et al.", _MIDDLEBURY),
     _Embedded("skimage", "data/retina.jpg", "Mikael Häggström", _CC0),
+    _Embedded("skimage", "data/rocket.jpg", "SpaceX", _PUBLIC_DOMAIN),
 )
 _VALID = (
     _Embedded("skimage", "data/chelsea.png", "Stefan van der Walt", _CC0),
     _Embedded("skimage", "data/coffee.png", "Rachel Michetti", _CC0),
     _Embedded("sklearn", "datasets/images/flower.jpg", "vultilion", _CC_BY_2),
-    _Embedded("skimage", "data/rocket.jpg", "SpaceX", _PUBLIC_DOMAIN),
 )
 
 

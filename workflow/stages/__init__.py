@@ -2,7 +2,8 @@
 
 import os
 
-# Read by OpenMP when torch is loaded, so it must stand before every import of a stage. By default
-# waiting threads spin; where another process wants a core too, training then ran ten times
-# slower. No result depends on it.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# How long OpenMP's threads spin while they wait; read when torch is loaded, so it must stand
+# before every import of a stage. The default is milliseconds: where another process wants a core
+# too, training then ran thirty times slower. So short a spin loses nothing on an idle machine
+# (`benchmarks/spinning.py`), and no result depends on it.
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")

@@ -118,11 +118,11 @@ def _measure(
     if not batch.pairs:
         return
     output, filled = _fill(job, method, batch)
-    pictures = [torch.from_numpy(pixels).permute(0, 3, 1, 2) for pixels in (filled, batch.images)]
-    measured = image_metrics(*pictures, masks_01(batch.masks))
+    made, truth = (torch.from_numpy(x).permute(0, 3, 1, 2) for x in (filled, batch.images))
+    measured = image_metrics(made, truth, masks_01(batch.masks))
     for i, pair in enumerate(batch.pairs):
         vgg = method in job.params.vgg_methods and pair.id in with_vgg
-        truth = images_01(batch.images[i : i + 1]).to(output.device)
+        image = images_01(batch.images[i : i + 1]).to(output.device)
         known = masks_01(batch.masks[i : i + 1]).to(output.device)
         yield {
             "pair": pair.id,
@@ -131,7 +131,7 @@ def _measure(
             "hole_share": pair.hole_share,
             "method": method,
             **{name: float(values[i]) for name, values in measured.items()},
-            **_losses(job, method, pair if vgg else None, output[i : i + 1], truth, known),
+            **_losses(job, method, pair if vgg else None, output[i : i + 1], image, known),
             "features": job.params.features if vgg else None,
         }
 

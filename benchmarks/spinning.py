@@ -1,0 +1,73 @@
+"""What OpenMP's spinning costs a training step, on idle cores and beside two busy processes.
+
+    python -m benchmarks.spinning
+
+Each row is a process of its own: OpenMP reads the variable when torch is loaded.
+"""
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import time
+
+DEFAULT = "default"
+COUNTS = (DEFAULT, "30000", "10000", "2000")
+STEPS = 12
+
+
+def step_ms(threads: int) -> float:
+    """Return the median milliseconds of a small training step (width 16, 8 images of 128 px)."""
+    import torch
+
+    from pconv.losses import InpaintingLoss, LossWeights
+    from pconv.unet import build_unet
+
+    torch.set_num_threads(threads)
+    network = build_unet("pconv", width=16, levels=7)
+    loss = InpaintingLoss(None, LossWeights(perceptual=0, style=0))
+    image, mask = torch.rand(8, 3, 128, 128), (torch.rand(8, 1, 128, 128) > 0.3).float()
+    times = []
+    for _ in range(STEPS):
+        start = time.perf_counter()
+        loss(network(image, mask), image, mask)["total"].backward()
+        times.append(1000 * (time.perf_counter() - start))
+    return statistics.median(times[2:])
+
+
+def measured(count: str, threads: int) -> str:
+    """Return the milliseconds of a process that was started with this spin count."""
+    environment = {k: v for k, v in os.environ.items() if k != "GOMP_SPINCOUNT"}
+    if count != DEFAULT:
+        environment["GOMP_SPINCOUNT"] = count
+    command = [sys.executable, "-m", "benchmarks.spinning", "--one", "--threads", str(threads)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def main() -> None:
+    """Print a Markdown table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.one:
+        print(f"{step_ms(options.threads):.0f}")
+        return
+    idle = {count: measured(count, options.threads) for count in COUNTS}
+    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2)]
+    try:
+        beside = {count: measured(count, options.threads) for count in COUNTS}
+    finally:
+        for process in busy:
+            process.kill()
+            process.wait()
+    print("| GOMP_SPINCOUNT | idle, ms a step | beside two busy processes, ms a step |")
+    print("|---|--:|--:|")
+    for count in COUNTS:
+        print(f"| {count} | {idle[count]} | {beside[count]} |")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,269 @@
+"""The command: what it does, what it says, and how it ends."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from typer.testing import CliRunner, Result
+
+from pconv import inpainting
+from pconv.cli import app
+from pconv.cli_options import METHODS
+from pconv.images import read_image, read_mask
+from pconv.unet import PConvUNet
+from pconv.weights import save_weights
+
+KNOWN = np.ones((40, 50), bool)
+KNOWN[10:20, 15:30] = False
+
+
+@pytest.fixture(autouse=True)
+def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PCONV_WEIGHTS", raising=False)
+
+
+@pytest.fixture
+def scene() -> np.ndarray:
+    """Write photo.png and mask.png into the current folder; return the photo."""
+    return write_scene("photo.png", "mask.png")
+
+
+def write_scene(photo: str, mask: str, seed: int = 0) -> np.ndarray:
+    """Write a photo of noise and a mask."""
+    image = np.random.default_rng(seed).integers(0, 256, (40, 50, 3), dtype=np.uint8)
+    for name, pixels in ((photo, image), (mask, KNOWN)):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(name)
+    return image
+
+
+def pconv(*arguments: str) -> Result:
+    """Run the command in this process."""
+    return CliRunner().invoke(app, list(arguments))
+
+
+def telea(*arguments: str) -> Result:
+    """Fill without a network."""
+    return pconv("fill", "--method", "telea", *arguments)
+
+
+class TestFill:
+    """`pconv fill`."""
+
+    def test_one(self, scene: np.ndarray) -> None:
+        """One photo, one mask, one result, one line."""
+        result = telea("photo.png", "--mask", "mask.png", "-o", "filled.png")
+        assert result.exit_code == 0
+        assert "photo.png -> filled.png (7.5% hole" in result.output
+        filled = read_image(Path("filled.png"))
+        assert (filled[KNOWN] == scene[KNOWN]).all()
+        assert (filled[~KNOWN] != scene[~KNOWN]).any(axis=-1).mean() > 0.9
+
+    def test_network(self, scene: np.ndarray) -> None:
+        """The last trained weights below the current folder are found."""
+        save_weights("models/pconv/last.safetensors", PConvUNet(width=2, levels=3))
+        result = pconv("fill", "photo.png", "--mask", "mask.png")
+        assert result.exit_code == 0, result.output
+        filled = read_image(Path("photo-filled.png"))
+        assert (filled[KNOWN] == scene[KNOWN]).all()
+        assert (filled[~KNOWN] != scene[~KNOWN]).any(axis=-1).mean() > 0.9
+
+    @pytest.mark.usefixtures("scene")
+    def test_no_weights(self) -> None:
+        """Without weights the message names the way to some, and methods that need none."""
+        result = pconv("fill", "photo.png", "--mask", "mask.png")
+        assert result.exit_code == 2
+        assert "make repro" in result.stderr
+        assert "patchmatch" in result.stderr
+        assert "Traceback" not in result.stderr
+
+    @pytest.mark.parametrize(
+        "names", [("photos", "masks"), ("photos/*.png", "masks/*"), ("photos", "photos")]
+    )
+    def test_many(self, names: tuple[str, str]) -> None:
+        """Folders and patterns, matched by name, into a new folder."""
+        for seed, name in enumerate("abc"):
+            folder = names[1].removesuffix("/*")
+            write_scene(f"photos/{name}.png", f"{folder}/{name}_mask.png", seed)
+        masks = ["photos/*_mask.png"] if names[1] == "photos" else [names[1]]
+        result = telea(names[0], "--mask", *masks, "-o", "filled")
+        assert result.exit_code == 0, result.output
+        assert sorted(path.name for path in Path("filled").iterdir()) == ["a.png", "b.png", "c.png"]
+
+    def test_bad_among_good(self) -> None:
+        """A bad file is told, the others are filled, and the status says that one failed."""
+        for name in "abcd":
+            write_scene(f"photos/{name}.png", f"masks/{name}.png")
+        Path("photos/b.png").write_text("no image")
+        Path("masks/c.png").unlink()
+        result = telea("photos", "--mask", "masks", "-o", "filled")
+        assert result.exit_code == 2
+        assert sorted(path.name for path in Path("filled").iterdir()) == ["a.png", "d.png"]
+        assert "photos/b.png: not a readable image" in result.stderr
+        assert "photos/c.png: no mask of that name" in result.stderr
+        assert "2 of 4 filled, 2 failed" in result.stderr
+
+    @pytest.mark.parametrize("name", ["a b.png", 'it\'s "so".png', "süß 写真.png", "-dash.png"])
+    def test_names(self, name: str) -> None:
+        """Spaces, quotes, other scripts and leading dashes are names like any others."""
+        write_scene(name, "-mask.png")
+        result = telea("--mask", "-mask.png", "-o", "-out.png", "--", name)
+        assert result.exit_code == 0, result.output
+        assert Path("-out.png").is_file()
+
+    def test_marks(self, scene: np.ndarray) -> None:
+        """Colour, tolerance, inversion and growth arrive where they should."""
+        painted = scene.copy()
+        painted[~KNOWN] = [250, 5, 250]
+        Image.fromarray(painted).save("painted.png")
+        options = ["--hole-color", "magenta", "--tolerance", "5", "--grow", "2"]
+        assert telea("painted.png", *options).exit_code == 0
+        changed = (read_image(Path("painted-filled.png")) != painted).any(axis=-1)
+        assert changed[8:22, 13:32].mean() > 0.9
+        assert not changed[:8].any()
+        Image.fromarray(~KNOWN).save("inverted.png")
+        assert telea("photo.png", "-m", "inverted.png").exit_code == 2
+        assert telea("photo.png", "-m", "inverted.png", "--invert").exit_code == 0
+        assert telea("photo.png", "-m", "inverted.png", "--large-holes").exit_code == 0
+
+    @pytest.mark.usefixtures("scene")
+    @pytest.mark.parametrize(
+        ("options", "words"),
+        [
+            (["photo.png"], "say where the hole is"),
+            (["none.png", "-m", "mask.png"], "none.png"),
+            (["photo.png", "-m", "mask.png", "-o", "photo.png"], "would overwrite"),
+            (["photo.png", "-m", "mask.png", "--method", "talea"], "did you mean telea"),
+            (["photo.png", "--hole-color", "magnta"], "'magnta'"),
+            (["photo.png", "-m", "mask.png", "--grow", "-1"], "--grow"),
+            (["photo.png", "-m", "mask.png", "-o", "photo.png/a.png"], "photo.png"),
+        ],
+    )
+    def test_raises(self, options: list[str], words: str) -> None:
+        """Bad input ends with status 2 and a message, not a traceback."""
+        result = telea(*options)
+        assert result.exit_code == 2
+        assert words in result.stderr
+
+    @pytest.mark.usefixtures("scene")
+    def test_process(self) -> None:
+        """As a process: `python -m pconv.cli`, with its status and no traceback."""
+        command = [sys.executable, "-m", "pconv.cli", "fill", "photo.png", "--mask", "none.png"]
+        root = Path(__file__).parents[2]
+        result = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, "PYTHONPATH": str(root)},
+        )
+        assert result.returncode == 2
+        assert result.stderr.startswith("Error: none.png")
+        assert "Traceback" not in result.stderr
+
+
+class TestHelp:
+    """The help teaches."""
+
+    def test_examples(self) -> None:
+        """`pconv fill --help` shows examples."""
+        result = pconv("fill", "--help")
+        assert result.exit_code == 0
+        assert "pconv fill photo.jpg --mask mask.png -o filled.png" in result.output
+
+    def test_methods(self) -> None:
+        """The methods named in the help are those there are."""
+        assert METHODS == inpainting.METHODS
+
+    def test_quick(self) -> None:
+        """Help and completion do not load the network's library."""
+        code = "import sys, pconv.cli; sys.exit('torch' in sys.modules or 'cv2' in sys.modules)"
+        root = Path(__file__).parents[2]
+        environment = {**os.environ, "PYTHONPATH": str(root)}
+        assert (
+            subprocess.run([sys.executable, "-c", code], check=False, env=environment).returncode
+            == 0
+        )
+
+
+class TestMasks:
+    """`pconv masks`."""
+
+    @pytest.mark.parametrize("kind", ["walk", "strokes", "rectangles", "blocks", "brush"])
+    def test_values(self, kind: str) -> None:
+        """So many masks of a size, the same from the same seed, others from another."""
+        for folder, seed in (("one", "1"), ("again", "1"), ("other", "2")):
+            options = ["--count", "2", "--size", "96x64", "--kind", kind, "--seed", seed]
+            assert pconv("masks", folder, *options).exit_code == 0
+        masks = {name: read_mask(Path(name, "000001.png")) for name in ("one", "again", "other")}
+        assert masks["one"].shape == (64, 96)
+        assert (masks["one"] == masks["again"]).all()
+        assert (masks["one"] != masks["other"]).any()
+        assert len(list(Path("one").iterdir())) == 2
+
+    @pytest.mark.parametrize("option", [("--size", "0"), ("--size", "1x2x3"), ("--kind", "dots")])
+    def test_raises(self, option: tuple[str, str]) -> None:
+        """Impossible sizes and kinds are refused."""
+        result = pconv("masks", "out", *option)
+        assert result.exit_code == 2
+        assert repr(option[1]) in result.stderr
+
+
+class TestCompare:
+    """`pconv compare`."""
+
+    @pytest.mark.usefixtures("scene")
+    def test_values(self) -> None:
+        """All chosen methods are drawn; the network is left out where there are no weights."""
+        options = ["--mask", "mask.png", "--methods", "pconv,mean,telea", "-o", "all.png"]
+        result = pconv("compare", "photo.png", *options)
+        assert result.exit_code == 0, result.output
+        assert "pconv is left out" in result.stderr
+        assert read_image(Path("all.png")).shape[1] > 3 * 50
+
+    @pytest.mark.usefixtures("scene")
+    def test_raises(self) -> None:
+        """Weights that are named and missing are an error."""
+        result = pconv("compare", "photo.png", "-m", "mask.png", "--weights", "none.safetensors")
+        assert result.exit_code == 2
+        assert "none.safetensors" in result.stderr
+
+
+class TestInfo:
+    """`pconv info`."""
+
+    def test_values(self) -> None:
+        """Network, number of parameters, training and table are told."""
+        network = PConvUNet(width=2, levels=3)
+        save_weights("a.safetensors", network, {"dataset": "sample", "epoch": "7"})
+        result = pconv("info", "a.safetensors")
+        assert result.exit_code == 0
+        count = sum(parameter.numel() for parameter in network.parameters())
+        for words in ("pconv", f"{count:,}", "dataset", "sample", "PConv6"):
+            assert words in result.output
+
+    def test_raises(self) -> None:
+        """What is no weights file is told."""
+        torch.save({}, "a.pt")
+        result = pconv("info", "a.pt")
+        assert result.exit_code == 2
+        assert "a pickle" in result.stderr
+
+
+class TestExport:
+    """`pconv export`."""
+
+    def test_raises(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Without the packages the message says which to install, and the status is 2."""
+        monkeypatch.setattr("pconv.export.find_spec", lambda name: None)
+        save_weights("a.safetensors", PConvUNet(width=2, levels=3))
+        result = pconv("export", "a.safetensors", "-o", "a.onnx")
+        assert result.exit_code == 2
+        assert "pip install onnx" in result.stderr
+        assert not Path("a.onnx").exists()

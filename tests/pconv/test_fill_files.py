@@ -1,0 +1,219 @@
+"""Files are found, matched by name, and filled without loss."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import tifffile
+from numpy.typing import NDArray
+from PIL import Image, ImageCms, ImageOps
+
+from pconv.errors import ImageError, MaskError, ParameterError
+from pconv.fill_files import fill_file, find_files, match_masks, plan_jobs, result_path
+from pconv.hole_marks import HoleMarks
+from pconv.inpainting import Inpainter
+
+PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+TELEA = Inpainter(method="telea")
+KNOWN = np.ones((20, 30), bool)
+KNOWN[5:9, 10:20] = False
+
+
+def noise(dtype: str, *shape: int) -> NDArray[Any]:
+    """Return random pixels of a dtype."""
+    rng = np.random.default_rng(0)
+    return rng.integers(0, np.iinfo(dtype).max, shape, dtype=dtype, endpoint=True)
+
+
+def touch(folder: Path, *names: str) -> None:
+    """Make empty files."""
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+
+
+class TestFindFiles:
+    """Names, folders and patterns."""
+
+    def test_values(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """All three are found, in order, each file once."""
+        touch(tmp_path, "a/2.png", "a/1.JPG", "a/1_mask.png", "a/notes.txt", "b[1].png", "c.tif")
+        monkeypatch.chdir(tmp_path)
+        found = find_files(["b[1].png", "a", "*.tif", "a/2.png", str(tmp_path / "*.tif")])
+        names = ["b[1].png", "a/1.JPG", "a/2.png", "c.tif", str(tmp_path / "c.tif")]
+        assert found == [Path(name) for name in names]
+
+    def test_masks(self, tmp_path: Path) -> None:
+        """Files called masks are found among masks only."""
+        touch(tmp_path, "1.png", "1_mask.png")
+        assert find_files([str(tmp_path)]) == [tmp_path / "1.png"]
+        assert len(find_files([str(tmp_path)], masks=True)) == 2
+
+    def test_raises(self, tmp_path: Path) -> None:
+        """A name that stands for nothing is told."""
+        with pytest.raises(ImageError, match="none"):
+            find_files([str(tmp_path / "none*.png")])
+
+
+class TestMatchMasks:
+    """Each photo has its mask."""
+
+    def test_by_name(self) -> None:
+        """The mask of a photo has its name, with or without an ending."""
+        photos = [Path("a.jpg"), Path("b.png"), Path("c.png"), Path("d.png"), Path("e.png")]
+        masks = [Path("m/b_mask.png"), Path("m/a.png"), Path("c-mask.tif"), Path("d.mask.png")]
+        assert match_masks(photos, masks) == [masks[1], masks[0], masks[2], masks[3], None]
+
+    def test_one_for_all(self) -> None:
+        """A single mask serves every photo, whatever its name."""
+        assert match_masks([Path("a.jpg"), Path("b.jpg")], [Path("m.png")]) == [Path("m.png")] * 2
+
+    def test_raises(self) -> None:
+        """Two masks for one name are refused."""
+        with pytest.raises(MaskError, match=r"a_mask\.png.*a\.png"):
+            match_masks([Path("a.jpg")], [Path("a.png"), Path("a_mask.png")])
+
+
+class TestResultPath:
+    """Where a fill goes."""
+
+    @pytest.mark.parametrize(
+        ("photo", "out", "into_folder", "wanted"),
+        [
+            ("x/a.jpg", None, False, "x/a-filled.png"),
+            ("x/a.TIF", None, False, "x/a-filled.tif"),
+            ("x/a.jpg", "b.jpg", False, "b.jpg"),
+            ("x/a.webp", "y", True, "y/a.png"),
+            ("x/a.tiff", "y", True, "y/a.tiff"),
+        ],
+    )
+    def test_values(self, photo: str, out: str | None, into_folder: bool, wanted: str) -> None:
+        """Beside the photo, at the given name, or in the folder; lossless unless asked."""
+        path = result_path(Path(photo), Path(out) if out else None, into_folder=into_folder)
+        assert path == Path(wanted)
+
+
+class TestPlanJobs:
+    """Which file becomes which."""
+
+    def test_new_folder(self) -> None:
+        """A result without an ending is a folder to be made."""
+        jobs = plan_jobs([Path("a.jpg")], [Path("m.png")], Path("filled"))
+        assert jobs == [(Path("a.jpg"), Path("m.png"), Path("filled/a.png"))]
+
+    def test_raises(self, tmp_path: Path) -> None:
+        """Two photos with one result, and a file in place of the folder, are refused."""
+        photos = [Path("a.jpg"), Path("a.png")]
+        with pytest.raises(ParameterError, match=r"another photo's fill would be .*a\.png"):
+            plan_jobs(photos, [], tmp_path / "new")
+        touch(tmp_path, "out.png")
+        with pytest.raises(ParameterError, match="wanted a folder for 2 results"):
+            plan_jobs(photos, [], tmp_path / "out.png")
+
+
+class TestFillFile:
+    """Another library sees the known pixels unchanged."""
+
+    @pytest.fixture
+    def mask(self, tmp_path: Path) -> Path:
+        """Write the mask."""
+        Image.fromarray(KNOWN).save(tmp_path / "mask.png")
+        return tmp_path / "mask.png"
+
+    @pytest.mark.parametrize("dtype", ["u1", "u2"])
+    @pytest.mark.parametrize("shape", [(20, 30), (20, 30, 3), (20, 30, 4)])
+    @pytest.mark.parametrize("suffix", [".png", ".tif"])
+    def test_known_pixels(
+        self, tmp_path: Path, mask: Path, dtype: str, shape: tuple[int, ...], suffix: str
+    ) -> None:
+        """In PNG and TIFF, 8 and 16 bits, grey, colour and alpha, written by other libraries."""
+        path, result, pixels = (
+            tmp_path / f"a{suffix}",
+            tmp_path / f"b{suffix}",
+            noise(dtype, *shape),
+        )
+        if suffix == ".tif":
+            alpha = {"extrasamples": ["unassalpha"]} if shape[-1] == 4 else {}
+            kind = "minisblack" if len(shape) == 2 else "rgb"
+            tifffile.imwrite(path, pixels, photometric=kind, **alpha)
+            read = tifffile.imread
+        else:
+            cv2.imwrite(str(path), pixels)
+
+            def read(path: Path) -> Any:
+                return cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+
+        share = fill_file((path, mask, result), TELEA, HoleMarks(), overwrite=False)
+        before, after = read(path), read(result)
+        assert share == pytest.approx(40 / 600)
+        assert (after.dtype, after.shape) == (before.dtype, before.shape)
+        assert (after[KNOWN] == before[KNOWN]).all()
+        assert (after[~KNOWN] != before[~KNOWN]).mean() > 0.6
+
+    @pytest.mark.parametrize("orientation", range(1, 9))
+    def test_jpeg(self, tmp_path: Path, mask: Path, orientation: int) -> None:
+        """A JPEG becomes a PNG with its profile, orientation and known pixels."""
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        shape = (30, 20, 3) if orientation > 4 else (20, 30, 3)
+        path, result = tmp_path / "photo.jpg", tmp_path / "result.png"
+        Image.fromarray(noise("u1", *shape)).save(path, exif=exif, icc_profile=PROFILE)
+        fill_file((path, mask, result), TELEA, HoleMarks(), overwrite=False)
+        with Image.open(path) as before, Image.open(result) as after:
+            assert after.format == "PNG"
+            assert after.info["icc_profile"] == PROFILE
+            assert after.getexif()[0x0112] == orientation
+            upright = [np.asarray(ImageOps.exif_transpose(image)) for image in (before, after)]
+        changed = (upright[0] != upright[1]).any(axis=-1)
+        assert not changed[KNOWN].any()
+        assert changed[~KNOWN].mean() > 0.9
+
+    def test_transparent(self, tmp_path: Path) -> None:
+        """An erased part is filled and opaque; other alpha is kept."""
+        pixels = noise("u1", 20, 30, 4)
+        pixels[..., 3] = 200
+        pixels[~KNOWN] = 0
+        path, result = tmp_path / "photo.png", tmp_path / "result.png"
+        Image.fromarray(pixels).save(path)
+        fill_file((path, None, result), TELEA, HoleMarks("transparent"), overwrite=False)
+        after = np.asarray(Image.open(result))
+        assert (after[KNOWN] == pixels[KNOWN]).all()
+        assert (after[~KNOWN, 3] == 255).all()
+        assert after[~KNOWN, :3].any(axis=-1).all()
+
+    @pytest.mark.parametrize("which", ["photo", "link", "mask"])
+    def test_overwrite(self, tmp_path: Path, mask: Path, which: str) -> None:
+        """Photo and mask are never overwritten, by any name, unless asked."""
+        photo = tmp_path / "photo.png"
+        Image.fromarray(noise("u1", 20, 30, 3)).save(photo)
+        before = photo.read_bytes()
+        (tmp_path / "link.png").symlink_to(photo)
+        result = {"photo": photo, "link": tmp_path / "link.png", "mask": mask}[which]
+        with pytest.raises(ParameterError, match="would overwrite"):
+            fill_file((photo, mask, result), TELEA, HoleMarks(), overwrite=False)
+        assert photo.read_bytes() == before
+        fill_file((photo, mask, result), TELEA, HoleMarks(), overwrite=True)
+        with Image.open(result) as image:
+            assert (np.asarray(image) == noise("u1", 20, 30, 3)).mean() < 1
+
+    def test_again(self, tmp_path: Path, mask: Path) -> None:
+        """An earlier result is replaced."""
+        shutil.copy(mask, tmp_path / "photo.png")
+        result = tmp_path / "result.png"
+        result.write_text("an earlier result")
+        fill_file((tmp_path / "photo.png", mask, result), TELEA, HoleMarks(), overwrite=False)
+        with Image.open(result) as image:
+            assert image.size == (30, 20)
+
+    def test_raises(self, tmp_path: Path, mask: Path) -> None:
+        """A message names the file it is about."""
+        photo, result = tmp_path / "photo.png", tmp_path / "result.png"
+        Image.fromarray(noise("u1", 20, 30, 3)).save(photo)
+        with pytest.raises(MaskError, match=r"mask\.png: .* looks inverted"):
+            fill_file((photo, mask, result), TELEA, HoleMarks(invert=True), overwrite=False)
+        with pytest.raises(MaskError, match=r"photo\.png: no mask of that name"):
+            fill_file((photo, None, result), TELEA, HoleMarks(), overwrite=False)
+        assert not result.exists()
