@@ -60,12 +60,13 @@ def resize_mask(mask: Mask, height: int, width: int) -> Mask:
     return mask[rows[:, None], columns]
 
 
-def fit_image(image: Pixels, size_px: int) -> Pixels:
-    """Scale a photograph until its shorter side is ``size_px``, then crop the central square.
+def fit_image(image: Pixels, size_px: int, place: float = 0.5) -> Pixels:
+    """Scale a photograph until its shorter side is ``size_px``, then crop a square.
 
     Args:
         image: uint8, shape ``(H, W, 3)`` or ``(H, W)``.
         size_px: Side of the square in pixels, from 1 on.
+        place: Where along the longer side the square lies: 0 its start, 0.5 its middle, 1 its end.
 
     Returns:
         uint8, shape ``(size_px, size_px, 3)`` or ``(size_px, size_px)``.
@@ -74,15 +75,16 @@ def fit_image(image: Pixels, size_px: int) -> Pixels:
         ShapeError: If the image has no pixels or ``size_px`` is not positive.
     """
     height, width = fitted_size(image.shape[0], image.shape[1], size_px)
-    return _central_square(resize_image(image, height, width), size_px).copy()
+    return _square(resize_image(image, height, width), size_px, place).copy()
 
 
-def fit_mask(mask: Mask, size_px: int) -> Mask:
+def fit_mask(mask: Mask, size_px: int, place: float = 0.5) -> Mask:
     """Give a mask the geometry that :func:`fit_image` gives its photograph.
 
     Args:
         mask: True where known, bool, shape ``(H, W)``.
         size_px: Side of the square in pixels, from 1 on.
+        place: Where along the longer side the square lies, as for its photograph.
 
     Returns:
         The mask, bool, shape ``(size_px, size_px)``.
@@ -91,7 +93,7 @@ def fit_mask(mask: Mask, size_px: int) -> Mask:
         ShapeError: If the mask has no pixels or ``size_px`` is not positive.
     """
     height, width = fitted_size(mask.shape[0], mask.shape[1], size_px)
-    return _central_square(resize_mask(mask, height, width), size_px).copy()
+    return _square(resize_mask(mask, height, width), size_px, place).copy()
 
 
 def fitted_size(height: int, width: int, shorter_px: int) -> tuple[int, int]:
@@ -110,9 +112,9 @@ def _nearest(old: int, new: int) -> NDArray[np.intp]:
     return (2 * np.arange(new) + 1) * old // (2 * new)
 
 
-def _central_square(array: NDArray[Scalar], size_px: int) -> NDArray[Scalar]:
-    top = (array.shape[0] - size_px) // 2
-    left = (array.shape[1] - size_px) // 2
+def _square(array: NDArray[Scalar], size_px: int, place: float) -> NDArray[Scalar]:
+    top = int((array.shape[0] - size_px) * place)
+    left = int((array.shape[1] - size_px) * place)
     return array[top : top + size_px, left : left + size_px]
 
 

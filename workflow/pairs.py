@@ -27,6 +27,7 @@ class Pair:
         kind: One of ``KINDS``.
         hole_share: Share of hole pixels in the framed mask, above 0 and below 1.
         size_px: Side of the square that photo and mask are framed to.
+        place: Where along the photo's longer side the square lies: 0.5 its middle.
     """
 
     id: str
@@ -35,6 +36,7 @@ class Pair:
     kind: str
     hole_share: float
     size_px: int
+    place: float = 0.5
 
 
 _COLUMNS = [field.name for field in fields(Pair)]
@@ -89,7 +91,8 @@ def load_pair(pair: Pair, raw: Path, masks: Path) -> tuple[Pixels, Mask]:
             f"{mask_path}: {mask.shape[1]}x{mask.shape[0]} pixels, but its photo {pair.photo} has "
             f"{photo.shape[1]}x{photo.shape[0]}; a mask must be as large as its photo"
         )
-    return fit_image(photo, pair.size_px), fit_mask(mask, pair.size_px)
+    size_px, place = pair.size_px, pair.place
+    return fit_image(photo, size_px, place), fit_mask(mask, size_px, place)
 
 
 def mask_file(pair: Pair, raw: Path, masks: Path) -> Path:
@@ -108,6 +111,7 @@ def _pair(path: Path, line: int, row: dict[str, str]) -> Pair:
             kind=row["kind"],
             hole_share=float(row["hole_share"]),
             size_px=int(row["size_px"]),
+            place=float(row["place"]),
         )
     except ValueError as error:
         raise DataError(f"{path}: line {line}: {error}; wanted a row of the pair table") from error

@@ -40,10 +40,19 @@ class TestTable:
         [
             ("", "found the columns None"),
             ("id,photo\n", "found the columns"),
-            ("id,photo,mask,kind,hole_share,size_px\na,b,c,ec,0.5\n", "line 2: not 6 cells"),
-            ("id,photo,mask,kind,hole_share,size_px\na,b,c,ec,0.5,16,1\n", "line 2: not 6 cells"),
-            ("id,photo,mask,kind,hole_share,size_px\na,b,c,ec,much,16\n", "line 2: .*much"),
-            ("id,photo,mask,kind,hole_share,size_px\na,b,c,snow,0.5,16\n", "line 2: kind 'snow'"),
+            ("id,photo,mask,kind,hole_share,size_px,place\na,b,c,ec,0.5\n", "line 2: not 7 cells"),
+            (
+                "id,photo,mask,kind,hole_share,size_px,place\na,b,c,ec,0.5,16,0.5,1\n",
+                "line 2: not 7 cells",
+            ),
+            (
+                "id,photo,mask,kind,hole_share,size_px,place\na,b,c,ec,much,16,0.5\n",
+                "line 2: .*much",
+            ),
+            (
+                "id,photo,mask,kind,hole_share,size_px,place\na,b,c,snow,0.5,16,0.5\n",
+                "line 2: kind 'snow'",
+            ),
         ],
     )
     def test_raises(self, tmp_path: Path, content: str, message: str) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pconv.errors import DataError
-from pconv.images import write_image, write_mask
+from pconv.images import read_mask, write_image, write_mask
 from workflow.pairs import GENERATED_KINDS, Pair, largest_remainder, load_pair, read_pairs
 from workflow.params import SampleParams
 from workflow.stages.sample import draw_generated, draw_stratified, sample
@@ -188,13 +188,21 @@ class TestSample:
             pair.id for pair in self.run(raw, seven)
         ]
 
-    def test_empty_in_the_frame(
-        self, raw: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        """A mask whose holes are all cropped away is not in the population, and it is said."""
+    def test_outside_the_middle(self, raw: Path, tmp_path: Path) -> None:
+        """A hole outside the middle of the photo moves the square, so that every pair counts."""
         masks = make_masks(tmp_path / "masks", 1)
+        pairs = self.run(raw, masks, self.params.model_copy(update={"pairs": 20}))
+        places = {pair.id: pair.place for pair in pairs}
+        assert places.pop("ec-0-0_0") != 0.5
+        assert set(places.values()) == {0.5}
+        assert all(0 < pair.hole_share < 1 for pair in pairs)
+
+    def test_no_hole(self, raw: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        """A mask without a hole is not in the population, and it is said."""
+        masks = make_masks(tmp_path / "masks", 1)
+        first = raw / "valid/ec/0/0_0.png"
+        write_mask(first, np.ones_like(read_mask(first)))
         pairs = self.run(raw, masks, self.params.model_copy(update={"pairs": 19}))
-        assert len({pair.id for pair in pairs if pair.kind in ("ec", "or")}) == 19
         assert "ec-0-0_0" not in {pair.id for pair in pairs}
         assert "1 ec and or pairs have no hole" in caplog.text
         with pytest.raises(DataError, match="asks for 20 pairs of ec and or, but there are 19"):

@@ -173,4 +173,4 @@ def _masks_of(material: Material, kind: str) -> list[Mask]:
     # Different masks: a generated one may damage several photographs.
     different = list({pair.mask: pair for pair in chosen}.values())[: pictures.MASKS_A_KIND]
     raw, masks = material.sources.raw, material.sources.masks
-    return [fit_mask(read_mask(mask_file(p, raw, masks)), p.size_px) for p in different]
+    return [fit_mask(read_mask(mask_file(p, raw, masks)), p.size_px, p.place) for p in different]

@@ -155,7 +155,7 @@ def _losses(
         loss = InpaintingLoss(None, LossWeights(perceptual=0, style=0))
     else:
         loss = _loss(job.params.features, job.params.features_seed)
-        features = _truth_features(loss, job.raw / pair.photo, pair.size_px)
+        features = _truth_features(loss, job.raw / pair.photo, pair.size_px, pair.place)
     terms = loss.per_image(output, truth, known, features, keeps_known=not is_network(method))
     if pair is None:
         del terms["total"]  # a total without its largest terms compares with nothing
@@ -169,8 +169,8 @@ def _loss(features: str, seed: int) -> InpaintingLoss:
 
 # Pairs come sorted by photograph, so a few truths at a time are enough to make each once a shard.
 @lru_cache(maxsize=16)
-def _truth_features(loss: InpaintingLoss, photo: Path, size_px: int) -> TruthFeatures:
-    truth = images_01(fit_image(read_image(photo), size_px)[None]).to(default_device())
+def _truth_features(loss: InpaintingLoss, photo: Path, size_px: int, place: float) -> TruthFeatures:
+    truth = images_01(fit_image(read_image(photo), size_px, place)[None]).to(default_device())
     assert loss.features is not None
     return TruthFeatures.of(loss.features, truth)
 

@@ -36,6 +36,9 @@ log = logging.getLogger(__name__)
 _PHOTOS = "valid/gt"
 _KINDS_TABLE = "kinds.csv"
 _UNKNOWN = -1.0  # the hole share of a pair whose mask has not been read
+# The square in the middle of the photo, unless the hole lies outside it: then the first of these
+# that has hole and known pixels.
+_PLACES = (0.5, 0.25, 0.75, 0.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -191,23 +194,19 @@ def _common_size(masks: Path, generated: Mapping[str, Sequence[str]]) -> int:
 
 
 def _measured(pairs: Sequence[Pair], folders: _Folders, what: str) -> list[Pair]:
-    """Return the pairs with their hole share, without those whose mask is empty or full."""
-    measure = partial(_hole_share, folders=folders)
-    shares = list(map_items(measure, pairs, what=what))
-    usable = [
-        replace(pair, hole_share=share)
-        for pair, share in zip(pairs, shares, strict=True)
-        if 0 < share < 1
-    ]
+    """Return the pairs with place and hole share, without those whose mask is empty or full."""
+    measured = list(map_items(partial(_framed, folders=folders), pairs, what=what))
+    usable = [pair for pair in measured if 0 < pair.hole_share < 1]
     if len(usable) < len(pairs):
-        dropped = sum(share in (0, 1) for share in shares)
+        dropped = sum(pair.hole_share in (0, 1) for pair in measured)
         log.warning("sample: %d %s have no hole or no known pixel in the frame", dropped, what)
         if dropped + len(usable) != len(pairs):
             raise DataError(f"{what}: {len(pairs)} masks, {len(usable)} usable, {dropped} not")
     return usable
 
 
-def _hole_share(pair: Pair, *, folders: _Folders) -> float:
+def _framed(pair: Pair, *, folders: _Folders) -> Pair:
+    """Return the pair with the first place of its square that shows some of the hole."""
     path = mask_file(pair, folders.raw, folders.masks)
     mask = read_mask(path)
     if pair.kind in GENERATED_KINDS and mask.shape != (pair.size_px, pair.size_px):
@@ -215,7 +214,12 @@ def _hole_share(pair: Pair, *, folders: _Folders) -> float:
             f"{path}: {mask.shape[1]}x{mask.shape[0]} pixels; the first mask has {pair.size_px} "
             "a side, and all must be alike: make the masks anew"
         )
-    return float(np.mean(~fit_mask(mask, pair.size_px)))
+    for place in _PLACES:
+        share = float(np.mean(~fit_mask(mask, pair.size_px, place)))
+        pair = replace(pair, hole_share=share, place=place)
+        if 0 < share < 1:
+            break
+    return pair
 
 
 def main() -> None:
