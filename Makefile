@@ -30,7 +30,7 @@ snakemake: install ## the same pipeline with Snakemake, on JOBS cores
 	snakemake -j$(JOBS) evaluate
 
 test: install ## the whole test suite
-	python -m pytest
+	python -m pytest -n auto --dist loadfile
 
 check: install ## format, lint, types, spelling and the graph
 	ruff format --check .

@@ -153,10 +153,10 @@ class TestSample:
     def test_layout(self, raw: Path) -> None:
         """Photographs for training and validation, and both kinds of masks for the latter."""
         names = Counter("/".join(name.split("/")[:-1]) for name in tree(raw))
-        assert names["train"] == 7
-        assert names["valid/gt"] == 4
+        assert names["train"] == 8
+        assert names["valid/gt"] == 3
         masks = {f"valid/{kind}/{n}": 2 for kind in ("ec", "or") for n in self.ids(raw)}
-        assert names == {"": 2, "train": 7, "valid/gt": 4} | masks
+        assert names == {"": 2, "train": 8, "valid/gt": 3} | masks
 
     def ids(self, raw: Path) -> list[str]:
         """The IDs of the validation photographs."""
@@ -191,7 +191,7 @@ class TestSample:
                 assert known.shape == size
                 assert 0 < known.mean() < 1
                 drawn.add(path.read_bytes())
-        assert len(drawn) == 16
+        assert len(drawn) == 12
 
     def test_again(self, raw: Path, tmp_path: Path) -> None:
         """A second run gives the same bytes; another seed draws other masks only."""

@@ -1,0 +1,70 @@
+"""The network as an MLflow model: logged with the report, loaded again, asked for a fill."""
+
+import base64
+import json
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from pconv import inpaint
+from pconv.unet import PConvUNet
+from pconv.weights import save_weights
+from workflow import tracking
+
+pytestmark = pytest.mark.filterwarnings("ignore::Warning")  # MLflow's and SQLAlchemy's own
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def png(pixels: np.ndarray) -> bytes:
+    """Return the pixels as the bytes of a PNG file."""
+    file = BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+@pytest.fixture
+def finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder in which a small pipeline has ended, and an empty store."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "params.yaml").write_text((ROOT / "presets/tiny.yaml").read_text())
+    torch.manual_seed(0)
+    about = {"fingerprint": "f" * 64, "epoch": "2", "size_px": "32"}
+    save_weights(tmp_path / "models/pconv/last.safetensors", PConvUNet(width=2, levels=3), about)
+    line = json.dumps({"epoch": 1, "hole": 0.25, "valid_hole_l1": None})
+    (tmp_path / "models/pconv/log.jsonl").write_text(line + "\n")
+    (tmp_path / "reports").mkdir()
+    (tmp_path / "reports/metrics.json").write_text('{"telea": {"ec": {"psnr_hole": 20.5}}}')
+    return tmp_path
+
+
+def test_sync(finished: Path) -> None:
+    """From the files alone MLflow gets curves, table and a model that fills as the library does."""
+    tracking.log_training()
+    tracking.log_report()
+    from mlflow import MlflowClient, pyfunc
+
+    client = MlflowClient()
+    experiment = client.get_experiment_by_name(tracking.EXPERIMENT)
+    (run,) = client.search_runs([experiment.experiment_id])
+    assert run.data.metrics["hole"] == 0.25
+    assert run.data.metrics["telea/ec/psnr_hole"] == 20.5
+    assert run.data.params["masks.size_px"] == "32"
+
+    (logged,) = client.search_logged_models([experiment.experiment_id])
+    model = pyfunc.load_model(f"models:/{logged.model_id}")
+    image = np.random.default_rng(0).integers(0, 256, (40, 36, 3), np.uint8)
+    mask = np.ones((40, 36), bool)
+    mask[10:20, 5:15] = False
+    files = {"image": [png(image)], "mask": [png(mask.astype(np.uint8) * 255)]}
+    answer = model.predict(pd.DataFrame(files))["image"][0]
+    filled = np.asarray(Image.open(BytesIO(base64.b64decode(answer))))
+    assert np.array_equal(filled[mask], image[mask])
+    weights = finished / "models/pconv/last.safetensors"
+    assert np.array_equal(filled, inpaint(image, mask, weights=weights))

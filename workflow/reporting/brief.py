@@ -1,0 +1,44 @@
+"""The report in one small table: ``python -m workflow.reporting.brief`` prints the README's."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from pconv.errors import DataError
+from workflow.command import run_command
+from workflow.pairs import KINDS
+from workflow.reporting.names import method_label
+from workflow.reporting.provenance import weights_about
+
+
+def hole_psnr_table(metrics: Path, models: Path) -> str:
+    """Return a Markdown table of the mean PSNR inside the hole, a row a method, a column a kind.
+
+    Raises:
+        DataError: If there is no report yet.
+    """
+    if not metrics.is_file():
+        raise DataError(f"{metrics}: not found; `make repro` makes the report")
+    measured = json.loads(metrics.read_text(encoding="utf-8"))
+    epochs = {name: about["epoch"] for name, about in weights_about(models).items()}
+    rows = [
+        [method_label(method, epochs)]
+        + [f"{groups[kind]['psnr_hole']:.2f}" for kind in (*KINDS, "all") if kind in groups]
+        for method, groups in measured.items()
+    ]
+    head = ["PSNR in the hole, dB", *KINDS, "all pairs"]
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+
+
+def _main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--metrics", type=Path, default=Path("reports/metrics.json"))
+    parser.add_argument("--models", type=Path, default=Path("models"))
+    options = parser.parse_args()
+    sys.stdout.write(hole_psnr_table(options.metrics, options.models) + "\n")
+
+
+if __name__ == "__main__":
+    run_command(_main)
