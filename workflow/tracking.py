@@ -54,40 +54,37 @@ class Run:
 
     def log_params(self, params: Mapping[str, object]) -> None:
         """Log nested parameters flattened, as ``section.key``; values a run has already stay."""
-        if self.is_logged:
-            self._attempt(lambda: self._send_params(flatten(params)))
+        self._log(lambda: self._send_params(flatten(params)))
 
     def log_tags(self, tags: Mapping[str, str]) -> None:
         """Set tags, over those of the same name."""
         for key, value in tags.items():
-            self._log("set_tag", key, value)
+            self._call("set_tag", key, value)
 
     def log_metrics(self, values: Mapping[str, object], step: int = 0) -> None:
         """Log nested numbers flattened, as ``a/b/c``; text, nulls and infinities are left out."""
         numbers = {k: v for k, v in flatten(values, "/").items() if _is_number(v)}
-        if self.is_logged:
-            self._attempt(lambda: self._send_metrics(numbers, step))
+        self._log(lambda: self._send_metrics(numbers, step))
 
     def log_picture(self, name: str, image: NDArray[np.uint8], epoch: int) -> None:
         """Log one uint8 RGB picture at step ``epoch``."""
-        self._log("log_image", image, key=name, step=epoch)
+        self._call("log_image", image, key=name, step=epoch)
 
     def log_files(self, *paths: Path, folder: str = "") -> None:
         """Log files, and folders with all they hold, as artifacts."""
         for path in paths:
             inside = "/".join(part for part in (folder, path.name if path.is_dir() else "") if part)
-            self._log(
+            self._call(
                 "log_artifacts" if path.is_dir() else "log_artifact", str(path), inside or None
             )
 
     def log_model(self, weights: Path) -> None:
         """Log weights as a model that `mlflow models serve` can serve (`workflow.serving`)."""
-        if self.is_logged:
-            self._attempt(lambda: self._send_model(weights))
+        self._log(lambda: self._send_model(weights))
 
     def close(self, status: str) -> None:
         """Set the run's final status, ``FINISHED``, ``FAILED`` or ``KILLED``."""
-        self._log("set_terminated", status)
+        self._call("set_terminated", status)
 
     def _open(self, fingerprint: str, name: str) -> None:
         client = _client()
@@ -137,10 +134,14 @@ class Run:
                 pip_requirements=_MODEL_NEEDS,
             )
 
-    def _log(self, method: str, *arguments: object, **options: object) -> None:
-        """Call a method of the client on this run, if there is one."""
+    def _log(self, send: Callable[[], object]) -> None:
+        """Send something about this run, as long as the server has answered so far."""
         if self.is_logged:
-            self._attempt(lambda: getattr(self._client, method)(self._id, *arguments, **options))
+            self._attempt(send)
+
+    def _call(self, method: str, *arguments: object, **options: object) -> None:
+        """Call a method of the client on this run."""
+        self._log(lambda: getattr(self._client, method)(self._id, *arguments, **options))
 
     def _attempt(self, call: Callable[[], object]) -> None:
         try:
