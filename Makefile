@@ -9,7 +9,8 @@ export DO_NOT_TRACK := true
 JOBS ?= 8
 PRESET ?= sample
 
-.PHONY: help install repro snakemake test check use report ui
+.PHONY: help install repro snakemake test test-slurm test-server hostile check use report ui \
+	mlflow-server app
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/' | column -t -s:
@@ -29,8 +30,19 @@ repro: install ## run the pipeline with DVC: data to table
 snakemake: install ## the same pipeline with Snakemake, on JOBS cores
 	snakemake -j$(JOBS) evaluate
 
-test: install ## the whole test suite
-	python -m pytest -n auto --dist loadfile
+test: install ## the test suite, but for services and the hostile suite
+	python -m pytest -n auto --dist loadfile --ignore tests/hostile
+
+test-slurm: install ## the pipeline on a Slurm of one node, which is started and stopped here
+	tests/services/install.sh slurm
+	python -m pytest tests/services/test_slurm.py
+
+test-server: install ## what MLflow shows, with a server on PostgreSQL
+	python -m pytest tests/services/test_mlflow_server.py tests/workflow/test_tracking.py
+
+hostile: install ## bad input and faults, the long form
+	PCONV_HOSTILE=long python -m pytest tests/hostile
+	python -m tests.hostile.kills --times 200
 
 check: install ## format, lint, types, spelling and the graph
 	ruff format --check .
@@ -49,3 +61,9 @@ report: install ## print where the report lies, making it if need be
 
 ui: install ## the MLflow pages at http://127.0.0.1:5000
 	mlflow ui --backend-store-uri $${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db} --host 127.0.0.1
+
+mlflow-server: install ## an MLflow server on PostgreSQL (services/mlflow_server.sh stop ends it)
+	services/mlflow_server.sh start
+
+app: install ## the page on which to paint a hole and fill it
+	pconv app

@@ -13,4 +13,7 @@ rule all:
         [path for stage in STAGES for path in all_outputs(stage)],
 
 
+report: "workflow/report/workflow.rst"
+
+
 include: "workflow/rules/stages.smk"

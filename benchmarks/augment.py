@@ -1,6 +1,6 @@
 """How fast training images are made, beside Pillow and torchvision, and how the stage scales.
 
-Prints two Markdown tables: whole runs of the stage in a process pool; and images of 256 x 256
+Two tables: whole runs of the stage in a process pool; and images of 256 x 256
 pixels per CPU second on one core, from file to PNG file, both ways in turn. The photographs are
 the files in ``RAW/train/``.
 
@@ -12,14 +12,14 @@ import argparse
 import tempfile
 from collections.abc import Callable
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 
 import cv2
 import yaml
 from PIL import Image
 
-from benchmarks.stage_runs import SHARDS, cpu_rates, heading, stage_table
+from benchmarks.record import Table, add_json_option, finish
+from benchmarks.stage_runs import SHARDS, cpu_rates, stage_table
 from workflow.params import AugmentParams
 from workflow.shards import Shard
 from workflow.stages.augment import augment_photos, make_variants, training_photos
@@ -57,8 +57,8 @@ def usual_way(params: AugmentParams) -> Callable[[Image.Image], Image.Image]:
     return steps
 
 
-def rates_table(photos: list[Path], rounds: int) -> str:
-    """Time both ways on the same photographs and return a Markdown table."""
+def rates_table(photos: list[Path], rounds: int) -> Table:
+    """Time both ways on the same photographs."""
     params = paper_params(images=len(photos) * VARIANTS)
     transform = usual_way(params)
     with tempfile.TemporaryDirectory() as folder:
@@ -73,12 +73,18 @@ def rates_table(photos: list[Path], rounds: int) -> str:
             make_variants(params, photos[number % len(photos)], items, out)
 
         rates = cpu_rates({"theirs": (theirs, 3 * VARIANTS), "ours": (ours, 6)}, rounds)
-    mine = rates["ours"] * VARIANTS
-    return (
-        "| from file to PNG file | images per CPU second | ratio |\n|---|--:|--:|\n"
-        f"| Pillow and torchvision, one image at a time | {rates['theirs']:.0f} | 1.0 |\n"
-        f"| this stage, {VARIANTS} variants a photograph | {mine:.0f} "
-        f"| {mine / rates['theirs']:.1f} |"
+    mine, theirs = rates["ours"] * VARIANTS, rates["theirs"]
+    return Table(
+        ("from file to PNG file", "images per CPU second", "ratio"),
+        [
+            ("Pillow and torchvision, one image at a time", f"{theirs:.0f}", "1.0"),
+            (
+                f"this stage, {VARIANTS} variants a photograph",
+                f"{mine:.0f}",
+                f"{mine / theirs:.1f}",
+            ),
+        ],
+        title="One core",
     )
 
 
@@ -94,13 +100,16 @@ def main() -> None:
     parser.add_argument("--raw", type=Path, required=True, help="folder with train/")
     parser.add_argument("--rounds", type=int, default=15, help="timed rounds on one core")
     parser.add_argument("--items", type=int, nargs="*", default=[7700], help="images of stage runs")
+    add_json_option(parser)
     options = parser.parse_args()
     cv2.setNumThreads(1)
-    print(heading("benchmarks.augment"))
-    print(f"torchvision {version('torchvision')}, Pillow {version('pillow')}\n")
-    # First: a process started later would count torch's memory in this one as its own peak.
-    print(stage_table(partial(run_stage, options.raw), options.items) + "\n")
-    print(rates_table(training_photos(options.raw), options.rounds))
+    tables = [
+        # First: a process started later would count torch's memory in this one as its own peak.
+        stage_table(partial(run_stage, options.raw), options.items),
+        rates_table(training_photos(options.raw), options.rounds),
+    ]
+    packages = ["numpy", "opencv-python-headless", "torchvision", "pillow"]
+    finish("benchmarks.augment", tables, packages=packages, out=options.json)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 Four photographs that ship inside scikit-image and scikit-learn, at 256 x 256 pixels, are damaged
 with every kind of mask and filled by every method in turn. The masks of all runs are the same.
-Prints a Markdown table; PSNR is averaged over photographs, seconds are medians over all fills.
+PSNR is averaged over photographs, seconds are medians over all fills.
 
     OMP_NUM_THREADS=1 python -m benchmarks.baselines
     OMP_NUM_THREADS=1 python -m benchmarks.baselines --methods telea patchmatch --rounds 5
@@ -19,7 +19,7 @@ import skimage
 from numpy.typing import NDArray
 from sklearn.datasets import load_sample_images
 
-from benchmarks.stage_runs import heading
+from benchmarks.record import Table, add_json_option, finish
 from pconv import masks
 from pconv.baselines import METHODS, fill
 
@@ -88,25 +88,30 @@ def measure(
 
 
 def main() -> None:
-    """Read the command line, measure, and print a Markdown table."""
+    """Read the command line, measure, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("--rounds", type=int, default=2, help="masks of each kind")
+    add_json_option(parser)
     options = parser.parse_args()
     cv2.setNumThreads(1)
 
     damaged = damages(options.rounds)
     seconds, decibels = measure(options.methods, damaged)
-    print(heading("benchmarks.baselines"))
-    print("CPU seconds a picture, and hole PSNR in dB for each kind of mask (mean hole share):\n")
     shares = {kind: np.mean([1 - mask.mean() for mask in drawn]) for kind, drawn in damaged.items()}
     titles = [f"{kind} ({100 * share:.0f} %)" for kind, share in shares.items()]
-    print("| method | median s | longest s |", " | ".join(titles), "|")
-    print("|---|" + "--:|" * (2 + len(titles)))
+    rows = []
     for name in options.methods:
         means = [f"{statistics.fmean(decibels[name, kind]):.2f}" for kind in damaged]
-        times = f"{statistics.median(seconds[name]):.3f} | {max(seconds[name]):.3f}"
-        print(f"| {name} | {times} |", " | ".join(means), "|")
+        taken = seconds[name]
+        rows.append((name, f"{statistics.median(taken):.3f}", f"{max(taken):.3f}", *means))
+    finish(
+        "benchmarks.baselines",
+        [Table(("method", "median s", "longest s", *titles), rows)],
+        packages=["numpy", "opencv-python-headless", "scikit-image", "numba"],
+        notes=["CPU seconds a picture; hole PSNR in dB for each kind of mask (mean hole share)."],
+        out=options.json,
+    )
 
 
 if __name__ == "__main__":

@@ -1,17 +1,15 @@
 """How long it takes to fill a hole in a large photo, and how much memory.
 
-Prints a Markdown table. Each row is a process of its own, so that its peak memory is its own: it
+Each row is a process of its own, so that its peak memory is its own: it
 makes a photo, fills the hole with a randomly initialised full-width network (time does not depend
 on what the weights are), and reports. Reading and writing files is not timed.
 
-    python benchmarks/fill.py --megapixels 24 --threads 2
+    python -m benchmarks.fill --megapixels 24 --threads 2
 """
 
 import argparse
 import json
-import platform
 import resource
-import shlex
 import subprocess
 import sys
 import tempfile
@@ -24,6 +22,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from benchmarks.record import Table, add_json_option, finish
 from pconv.inpainting import Inpainter
 from pconv.mask_shapes import to_bucket
 from pconv.unet import PConvUNet
@@ -84,6 +83,17 @@ HOLES: dict[str, Callable[[int, int], Mask]] = {
 }
 
 
+HEADING = (
+    "hole",
+    "photo",
+    "known pixels kept",
+    "share",
+    "wall s",
+    "CPU s / threads",
+    "peak GiB",
+)
+
+
 def measure(options: argparse.Namespace) -> dict[str, float | str]:
     """Fill one hole in this process."""
     torch.set_num_threads(options.threads)
@@ -108,7 +118,8 @@ def measure(options: argparse.Namespace) -> dict[str, float | str]:
 
 def measure_apart(hole: str, weights: Path) -> dict[str, float | str]:
     """Fill one hole in a process of its own."""
-    command = [sys.executable, *sys.argv, "--hole", hole, "--weights", str(weights)]
+    command = [sys.executable, "-m", "benchmarks.fill", *sys.argv[1:]]
+    command += ["--hole", hole, "--weights", str(weights)]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     result: dict[str, float | str] = json.loads(done.stdout)
     return result
@@ -123,25 +134,36 @@ def main() -> None:
     parser.add_argument("--half", action="store_true", help="bfloat16")
     parser.add_argument("--hole", choices=HOLES, help="only this one, and report it as JSON")
     parser.add_argument("--weights", type=Path, help="default: a random full-width network")
+    add_json_option(parser)
     options = parser.parse_args()
     if options.hole:
         print(json.dumps(measure(options)))
         return
-    versions = f"Python {platform.python_version()}, PyTorch {torch.__version__}"
-    print(f"`python {shlex.join(sys.argv)}`, {platform.processor() or platform.machine()},")
-    print(f"{options.threads} threads, {versions}\n")
-    print("| hole | photo | share | wall s | CPU s / threads | peak GiB | known pixels kept |")
-    print("|---|---|---:|---:|---:|---:|---|")
+    rows = []
     with tempfile.TemporaryDirectory() as folder:
         weights = options.weights or Path(folder) / "full.safetensors"
         if not options.weights:
             save_weights(weights, PConvUNet(), {"size_px": "256"})
         for hole in HOLES:
             row = measure_apart(hole, weights)
-            print(
-                f"| {row['hole']} | {row['size']} | {row['share']:.1%} | {row['wall']:.1f} "
-                f"| {float(row['cpu']) / options.threads:.1f} | {row['peak']:.2f} | {row['kept']} |"
+            rows.append(
+                (
+                    f"{row['hole']}",
+                    f"{row['size']}",
+                    f"{row['kept']}",
+                    f"{row['share']:.1%}",
+                    f"{row['wall']:.1f}",
+                    f"{float(row['cpu']) / options.threads:.1f}",
+                    f"{row['peak']:.2f}",
+                )
             )
+    finish(
+        "benchmarks.fill",
+        [Table(HEADING, rows, words=3)],
+        packages=["torch", "opencv-python-headless"],
+        notes=[f"{options.threads} threads."],
+        out=options.json,
+    )
 
 
 if __name__ == "__main__":

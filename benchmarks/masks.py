@@ -1,6 +1,6 @@
 """How fast masks are drawn, beside the reference scripts' loop, and how the stage scales.
 
-Prints two Markdown tables: masks of 256 x 256 pixels per CPU second on one core, all candidates
+Two tables: masks of 256 x 256 pixels per CPU second on one core, all candidates
 in turn; and whole runs of the stage, files written, in a process pool.
 
     python -m benchmarks.masks
@@ -15,7 +15,8 @@ import cv2
 import numpy as np
 import yaml
 
-from benchmarks.stage_runs import SHARDS, cpu_rates, heading, stage_table
+from benchmarks.record import Table, add_json_option, finish
+from benchmarks.stage_runs import SHARDS, cpu_rates, stage_table
 from pconv.mask_shapes import brush, to_bucket
 from pconv.masks import Mask, blocks, random_walk, rectangles, silhouettes, strokes
 from workflow.params import MasksParams
@@ -55,8 +56,8 @@ def drawn(generator: Callable[[np.random.Generator, int, int], Mask]) -> Callabl
     return lambda item: generator(np.random.default_rng([1, item]), SIZE, SIZE)
 
 
-def generators_table(rounds: int) -> str:
-    """Time all generators and return a Markdown table."""
+def generators_table(rounds: int) -> Table:
+    """Time all generators."""
     candidates = {
         LOOP: (drawn(reference_walk), 3),
         WALK: (drawn(short_walk), 60),
@@ -69,9 +70,8 @@ def generators_table(rounds: int) -> str:
         "`to_bucket` 0.2 to 0.3": (drawn(bucket), 100),
     }
     rates = cpu_rates(candidates, rounds)
-    lines = ["| generator | masks per CPU second | times the loop |", "|---|--:|--:|"]
-    lines += [f"| {name} | {rate:.0f} | {rate / rates[LOOP]:.0f} |" for name, rate in rates.items()]
-    return "\n".join(lines)
+    rows = [(name, f"{rate:.0f}", f"{rate / rates[LOOP]:.0f}") for name, rate in rates.items()]
+    return Table(("generator", "masks per CPU second", "times the loop"), rows, title="One core")
 
 
 def run_stage(items: int, folder: Path) -> None:
@@ -87,11 +87,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Time the mask generators and the stage masks.")
     parser.add_argument("--rounds", type=int, default=15, help="timed rounds of the generators")
     parser.add_argument("--items", type=int, nargs="*", default=[7700], help="masks of stage runs")
+    add_json_option(parser)
     options = parser.parse_args()
     cv2.setNumThreads(1)
-    print(heading("benchmarks.masks"))
-    print(generators_table(options.rounds) + "\n")
-    print(stage_table(run_stage, options.items))
+    tables = [generators_table(options.rounds), stage_table(run_stage, options.items)]
+    packages = ["numpy", "opencv-python-headless"]
+    finish("benchmarks.masks", tables, packages=packages, out=options.json)
 
 
 if __name__ == "__main__":

@@ -4,19 +4,17 @@ Both take the same pictures in turn, in one process; the table holds medians ove
 """
 
 import argparse
-import platform
 import statistics
-import sys
 import time
 from collections.abc import Callable
 
 import cv2
 import numpy as np
-import skimage
 import torch
 from numpy.typing import NDArray
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
+from benchmarks.record import Table, add_json_option, finish
 from pconv.metrics import hole, image_metrics, region_metrics
 
 Array = NDArray[np.generic]
@@ -82,12 +80,13 @@ def timed(
 
 
 def main() -> None:
-    """Read the command line, time, and print a Markdown table."""
+    """Read the command line, time, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, default=16, help="pictures in a batch")
     parser.add_argument("--side", type=int, default=256, help="their side in px")
     parser.add_argument("--rounds", type=int, default=15, help="rounds that are timed")
     parser.add_argument("--threads", type=int, default=2, help="torch's and OpenCV's threads")
+    add_json_option(parser)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     cv2.setNumThreads(options.threads)
@@ -106,16 +105,23 @@ def main() -> None:
     ours = region_metrics(fill, truth, regions)
     theirs = by_skimage(*arrays)
     largest = max(float(np.abs(ours[name].numpy() - theirs[name]).max()) for name in theirs)
-    print(f"`python {' '.join(sys.argv)}`: {options.images} pictures of {options.side} px,")
-    print(f"{options.threads} threads, {platform.processor() or platform.machine()}; torch")
-    print(f"{torch.__version__}, OpenCV {cv2.__version__}, scikit-image {skimage.__version__}.")
-    print(f"Largest difference between the two: {largest:.1e}.\n")
-    print("| | ms a picture | ratio | CPU ms a picture | ratio |\n|---|--:|--:|--:|--:|")
     first = next(iter(medians.values()))
+    rows = []
     for name, taken in medians.items():
         wall, cpu = (1000 * seconds / options.images for seconds in taken)
         ratios = [a / b for a, b in zip(first, taken, strict=True)]
-        print(f"| {name} | {wall:.2f} | {ratios[0]:.1f} | {cpu:.2f} | {ratios[1]:.1f} |")
+        rows.append((name, f"{wall:.2f}", f"{ratios[0]:.1f}", f"{cpu:.2f}", f"{ratios[1]:.1f}"))
+    note = (
+        f"{options.images} pictures of {options.side} px, {options.threads} threads. Largest "
+        f"difference between the two ways: {largest:.1e}."
+    )
+    finish(
+        "benchmarks.metrics",
+        [Table(("", "ms a picture", "ratio", "CPU ms a picture", "ratio"), rows)],
+        packages=["torch", "opencv-python-headless", "scikit-image"],
+        notes=[note],
+        out=options.json,
+    )
 
 
 if __name__ == "__main__":

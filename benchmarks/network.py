@@ -1,113 +1,38 @@
 """How fast the network is, beside the usual way to write it and beside no masks at all.
 
-Prints a Markdown table. All rows run in one process, on the same weights and input, in turns
-(A B C A B C …), so that a slow spell of the machine meets all of them; times are medians, ratios
-medians of the ratios within a turn.
+All rows run in one process, on the same weights and input, in turns (A B C A B C …), so that a
+slow spell of the machine meets all of them; times are medians, ratios medians of the ratios within
+a turn.
 
-    python -m benchmarks.network --threads 2                  # two CPU cores
-    python -m benchmarks.network --device cuda --batch 16 --losses
+    python -m benchmarks.network --threads 2                                 # two CPU cores
+    python -m benchmarks.network --threads 2 --cases ours:default ours:bf16  # one option
+    python -m benchmarks.network --device cuda --batch 6 16 64 --steps training full
 """
 
 import argparse
 import copy
-import os
-import platform
 import statistics
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.record import Table, add_json_option, finish
+from benchmarks.ways import NoMasks, UsualWay
 from pconv.features import vgg16_features
 from pconv.losses import InpaintingLoss, LossWeights
-from pconv.rows import Layer
 from pconv.unet import PConvUNet
 
-
-def activate(layer: Layer, features: Tensor) -> Tensor:
-    """Apply batch norm and nonlinearity of a row of Figure 4."""
-    if layer.norm is not None:
-        features = layer.norm(features)
-    if layer.row.slope is None:
-        return features
-    return F.leaky_relu(features, layer.row.slope, inplace=True)
-
-
-def twice(image: Tensor) -> Tensor:
-    """Up-sample by the nearest neighbour."""
-    return F.interpolate(image, scale_factor=2, mode="nearest")
-
-
-class UsualWay(nn.Module):
-    """The same network as it is usually written.
-
-    Masks have as many channels as the features, are concatenated like them, and sum(M) is a second
-    full convolution with a kernel of ones.
-    """
-
-    def __init__(self, net: PConvUNet) -> None:
-        super().__init__()
-        self.net = net
-        for index, layer in enumerate(net.layers()):
-            ones = torch.ones_like(layer.conv.weight, requires_grad=False)
-            self.register_buffer(f"ones_{index}", ones.detach(), persistent=False)
-
-    def row(self, index: int, layer: Layer, image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Run one row of Figure 4 on features and masks of ``(B, C, H, W)``."""
-        ones = self.get_buffer(f"ones_{index}")
-        stride, padding = layer.row.stride, layer.row.kernel // 2
-        with torch.no_grad():
-            seen = F.conv2d(mask, ones, stride=stride, padding=padding)
-            known = seen.clamp(0, 1)
-            ratio = ones[0].numel() / (seen + 1e-8) * known
-        features = F.conv2d(image * mask, layer.conv.weight, stride=stride, padding=padding) * ratio
-        if layer.conv.bias is not None:
-            features = features + layer.conv.bias.view(-1, 1, 1) * known
-        return activate(layer, features), known
-
-    def forward(self, image: Tensor, mask: Tensor) -> Tensor:
-        """Fill holes; sizes must be multiples of 2^levels."""
-        left = [(image, mask.expand_as(image))]
-        for index, layer in enumerate(self.net.encoder):
-            left.append(self.row(index, layer, *left[-1]))
-        low, low_mask = left.pop()
-        for index, layer in enumerate(self.net.decoder, start=len(self.net.encoder)):
-            skip, skip_mask = left.pop()
-            both = torch.cat([twice(low), skip], dim=1)
-            both_masks = torch.cat([twice(low_mask), skip_mask], dim=1)
-            low, low_mask = self.row(index, layer, both, both_masks)
-        return low
-
-
-class NoMasks(nn.Module):
-    """The same U-Net with plain convolutions: no mask, nothing scaled; up-sample, concatenate."""
-
-    def __init__(self, net: PConvUNet) -> None:
-        super().__init__()
-        self.net = net
-
-    def row(self, layer: Layer, image: Tensor) -> Tensor:
-        """Run one row of Figure 4 on features of ``(B, C, H, W)``."""
-        conv, row = layer.conv, layer.row
-        features = F.conv2d(image, conv.weight, conv.bias, row.stride, row.kernel // 2)
-        return activate(layer, features)
-
-    def forward(self, image: Tensor, mask: Tensor) -> Tensor:
-        """Run the network on the image; the mask is ignored."""
-        left = [image]
-        for layer in self.net.encoder:
-            left.append(self.row(layer, left[-1]))
-        low = left.pop()
-        for layer in self.net.decoder:
-            low = self.row(layer, torch.cat([twice(low), left.pop()], dim=1))
-        return low
+INFERENCE, TRAINING, FULL = STEPS = ("inference", "training", "full")
+NETWORKS: dict[str, Callable[[PConvUNet], torch.nn.Module]] = {
+    "usual": UsualWay,
+    "plain": NoMasks,
+    "ours": lambda net: net,
+}
 
 
 @dataclass(frozen=True)
@@ -135,20 +60,53 @@ SETTINGS = {
 }
 
 
+@dataclass(frozen=True)
+class Case:
+    """One network in one setting."""
+
+    network: str
+    setting: Setting
+
+    @classmethod
+    def of(cls, text: str) -> "Case":
+        """Read ``NETWORK:SETTING``."""
+        network, _, setting = text.partition(":")
+        if network not in NETWORKS or setting not in SETTINGS:
+            raise argparse.ArgumentTypeError(
+                f"{text!r}; wanted NETWORK:SETTING of {', '.join(NETWORKS)} and "
+                f"{' '.join(SETTINGS)}"
+            )
+        return cls(network, SETTINGS[setting])
+
+
+CASES = {
+    "cpu": [f"{name}:{how}" for how in ("default", "channels-last") for name in NETWORKS],
+    # Compiling takes a minute a case, so only what can win is compiled.
+    "cuda": [
+        "usual:default",
+        "usual:bf16",
+        "plain:default",
+        "plain:bf16,channels-last",
+        "plain:bf16,channels-last,compiled",
+        "ours:default",
+        "ours:bf16",
+        "ours:bf16,channels-last",
+        "ours:bf16,channels-last,compiled",
+        "ours:bf16,channels-last,graphs",
+    ],
+}
+
+
 @dataclass
 class Trial:
     """One row of the table."""
 
     step: str
-    network: str
-    setting: Setting
+    case: Case
     run: Callable[[], None]
     flops: float
     seconds: list[float] = field(default_factory=list)
     peak_bytes: int = 0
-
-
-Network = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -158,66 +116,73 @@ class Bench:
     net: PConvUNet
     image: Tensor
     mask: Tensor
-    criterion: InpaintingLoss | None
 
-    def trials(self, settings: list[Setting]) -> list[Trial]:
-        """Return the rows of the table, those of one step and setting together."""
-        steps = ["inference", "training"] + ["training with losses"] * bool(self.criterion)
-        return [trial for step in steps for s in settings for trial in self.compared(step, s)]
+    def trials(self, steps: list[str], cases: list[Case]) -> list[Trial]:
+        """Return the rows of the table, those of one step together."""
+        criterion = None
+        if FULL in steps:
+            features = vgg16_features("random")
+            criterion = InpaintingLoss(features, LossWeights()).to(self.image.device)
+        return [self.trial(step, case, criterion) for step in steps for case in cases]
 
-    def compared(self, step: str, setting: Setting) -> Iterator[Trial]:
-        """Yield the three networks on one copy of the weights, with their operations counted."""
+    def trial(self, step: str, case: Case, criterion: InpaintingLoss | None) -> Trial:
+        """Return one row, on a copy of the weights, with its operations counted."""
+        setting = case.setting
         memory = torch.channels_last if setting.channels_last else torch.contiguous_format
-        net = copy.deepcopy(self.net).to(memory_format=memory).train(step != "inference")
-        take_step = self.step(step, net, self.image.contiguous(memory_format=memory))
+        net = copy.deepcopy(self.net).to(memory_format=memory).train(step != INFERENCE)
+        network = NETWORKS[case.network](net)
+        image = self.image.contiguous(memory_format=memory)
+        losses = copy.deepcopy(criterion).to(memory_format=memory) if criterion else None
 
-        def run(network: Network) -> None:
-            with torch.autocast(self.image.device.type, torch.bfloat16, enabled=setting.bf16):
-                take_step(network)
+        def work(image: Tensor, mask: Tensor) -> Tensor:
+            output = network(image, mask)
+            return output if step != FULL else losses(output, image, mask)["total"]
 
-        for name, network in (("usual way", UsualWay(net)), ("plain", NoMasks(net)), ("ours", net)):
-            with FlopCounterMode(display=False) as counter:
-                run(network)
-            if setting.compile_mode is not None:
-                network = torch.compile(network, mode=setting.compile_mode)
-            yield Trial(step, name, setting, partial(run, network), counter.get_total_flops())
+        inputs = (image, self.mask)
+        with FlopCounterMode(display=False) as counter:
+            _take_step(step, partial(work, *inputs), net, setting)
+        if setting.compile_mode is not None:
+            # Not for any batch size: what is measured is the kernels of this one.
+            work = torch.compile(work, mode=setting.compile_mode, dynamic=False)
+        optimizer = None
+        if step == FULL:
+            fused = image.device.type == "cuda"
+            optimizer = torch.optim.Adam(net.parameters(), lr=2e-4, fused=fused)
+        run = partial(_take_step, step, partial(work, *inputs), net, setting, optimizer)
+        return Trial(step, case, run, counter.get_total_flops())
 
-    def step(self, step: str, net: nn.Module, image: Tensor) -> Callable[[Network], None]:
-        """Return one step as a function of the network that computes it with the weights."""
-        fused = image.device.type == "cuda"
-        optimizer = torch.optim.Adam(net.parameters(), lr=2e-4, fused=fused)
 
-        def infer(network: Network) -> None:
+def _take_step(
+    step: str,
+    work: Callable[[], Tensor],
+    net: PConvUNet,
+    setting: Setting,
+    optimizer: torch.optim.Optimizer | None = None,
+) -> None:
+    """Run the network; in training go backward, and in the full step move the weights."""
+    device = next(net.parameters()).device.type
+    # As in training: half precision goes with the coarser float32 products.
+    torch.backends.cuda.matmul.allow_tf32 = setting.bf16
+    with torch.autocast(device, torch.bfloat16, enabled=setting.bf16):
+        if step == INFERENCE:
             with torch.no_grad():
-                network(image, self.mask)
-
-        def train(network: Network) -> None:
-            net.zero_grad(set_to_none=True)
-            output = network(image, self.mask)
-            output.backward(torch.ones_like(output))
-
-        def train_with_losses(network: Network) -> None:
-            net.zero_grad(set_to_none=True)
-            output = network(image, self.mask)
-            self.criterion(output.float(), self.image, self.mask)["total"].backward()
-            optimizer.step()
-
-        return {"inference": infer, "training": train, "training with losses": train_with_losses}[
-            step
-        ]
+                work()
+            return
+        net.zero_grad(set_to_none=True)
+        result = work()
+    result.backward(torch.ones_like(result))
+    if optimizer is not None:
+        optimizer.step()
 
 
-def prepare(args: argparse.Namespace) -> Bench:
+def prepare(args: argparse.Namespace, batch: int) -> Bench:
     """Draw weights, images and masks: a box and one pixel in ten missing."""
     torch.manual_seed(0)
     net = PConvUNet(width=args.width, levels=args.levels).to(args.device)
-    image = torch.rand(args.batch, 3, args.size, args.size, device=args.device)
-    mask = (torch.rand(args.batch, 1, args.size, args.size, device=args.device) > 0.1).float()
+    image = torch.rand(batch, 3, args.size, args.size, device=args.device)
+    mask = (torch.rand(batch, 1, args.size, args.size, device=args.device) > 0.1).float()
     mask[:, :, args.size // 4 : args.size // 2, args.size // 4 : args.size // 2] = 0
-    criterion = None
-    if args.losses:
-        criterion = InpaintingLoss(vgg16_features("random"), LossWeights()).to(args.device)
-    return Bench(net, image, mask, criterion)
+    return Bench(net, image, mask)
 
 
 def disagreement(bench: Bench) -> float:
@@ -229,8 +194,8 @@ def disagreement(bench: Bench) -> float:
     return float((wanted - found).abs().max() / wanted.abs().max())
 
 
-def timed(run: Callable[[], None], device: str, repeats: int) -> float:
-    """Return the seconds a step takes."""
+def timed(run: Callable[[], object], device: str, repeats: int) -> float:
+    """Return the seconds a call takes."""
     _finish(device)
     start = time.perf_counter()
     for _ in range(repeats):
@@ -248,30 +213,43 @@ def measure(trials: list[Trial], device: str, rounds: int, repeats: int) -> None
     """Run all rows in turns; one turn more, the first, warms up and is not counted."""
     for turn in range(rounds + 1):
         for trial in trials:
+            before = 0
             if device == "cuda":
                 torch.cuda.reset_peak_memory_stats()
+                before = torch.cuda.memory_allocated()
             seconds = timed(trial.run, device, repeats)
             if turn > 0:
                 trial.seconds.append(seconds)
             if device == "cuda":
-                trial.peak_bytes = torch.cuda.max_memory_allocated()
+                trial.peak_bytes = max(trial.peak_bytes, torch.cuda.max_memory_allocated() - before)
 
 
 def matrix_rate(device: str, side: int) -> float:
     """Return the operations a second of a product of two square matrices (bf16 on a GPU)."""
     dtype = torch.bfloat16 if device == "cuda" else torch.float32
     a, b = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
-    timed(lambda: torch.mm(a, b), device, 2)
-    return 2 * side**3 / min(timed(lambda: torch.mm(a, b), device, 5) for _ in range(5))
+    return 2 * side**3 / _best(lambda: torch.mm(a, b), device)
+
+
+def copy_rate(device: str, side: int) -> float:
+    """Return the bytes a second, read and written, of a copy of 32 such matrices."""
+    source = torch.randn(32, side, side, device=device)
+    target = torch.empty_like(source)
+    return 2 * source.nbytes / _best(lambda: target.copy_(source), device)
+
+
+def _best(run: Callable[[], object], device: str) -> float:
+    timed(run, device, 2)
+    return min(timed(run, device, 5) for _ in range(5))
 
 
 def ratio(trial: Trial, trials: list[Trial], network: str, setting: Setting) -> str:
-    """Return the median share of another row's time, turn by turn."""
+    """Return the median share of another row's time, turn by turn; empty if it is not measured."""
     for other in trials:
-        if (other.step, other.network, other.setting) == (trial.step, network, setting):
+        if (other.step, other.case) == (trial.step, Case(network, setting)):
             pairs = zip(trial.seconds, other.seconds, strict=True)
             return f"{statistics.median(mine / theirs for mine, theirs in pairs):.2f}"
-    raise LookupError(f"no row for {network} with {setting.name}")
+    return ""
 
 
 HEADING = (
@@ -280,8 +258,9 @@ HEADING = (
     "setting",
     "ms",
     "images/s",
-    "÷ usual way, first setting",
+    "÷ usual, default",
     "÷ plain, same setting",
+    "÷ same network, default",
     "TFLOP/s",
     "share of matrix rate",
     "peak MiB",
@@ -290,19 +269,21 @@ HEADING = (
 
 def rows(trials: list[Trial], batch: int, peak_rate: float) -> list[tuple[str, ...]]:
     """Return the table's cells."""
+    default = SETTINGS["default"]
     lines = []
     for trial in trials:
-        seconds = statistics.median(trial.seconds)
+        seconds, case = statistics.median(trial.seconds), trial.case
         rate = trial.flops / seconds
         lines.append(
             (
                 trial.step,
-                trial.network,
-                trial.setting.name,
+                case.network,
+                case.setting.name,
                 f"{1e3 * seconds:.1f}",
                 f"{batch / seconds:.1f}",
-                ratio(trial, trials, "usual way", trials[0].setting),
-                ratio(trial, trials, "plain", trial.setting),
+                ratio(trial, trials, "usual", default),
+                ratio(trial, trials, "plain", case.setting),
+                ratio(trial, trials, case.network, default),
                 f"{rate / 1e12:.2f}",
                 f"{100 * rate / peak_rate:.0f} %",
                 f"{trial.peak_bytes / 2**20:.0f}" if trial.peak_bytes else "",
@@ -311,38 +292,26 @@ def rows(trials: list[Trial], batch: int, peak_rate: float) -> list[tuple[str, .
     return lines
 
 
-def machine(device: str) -> str:
-    """Name the machine and the versions."""
-    name = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if device == "cuda":
-        name = torch.cuda.get_device_name()
-    elif cpuinfo.exists():
-        models = [line for line in cpuinfo.read_text().splitlines() if "model name" in line]
-        name = models[0].split(":")[1].strip() if models else name
-    threads = f"{torch.get_num_threads()} of {os.cpu_count()} cores"
-    return f"{name}, {threads}, torch {torch.__version__}, Python {platform.python_version()}"
-
-
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--batch", type=int, default=2, help="images a step")
+    parser.add_argument("--batch", type=int, nargs="+", default=[2], help="images a step")
     parser.add_argument("--size", type=int, default=256, help="a multiple of 2^levels")
     parser.add_argument("--width", type=int, default=64, help="filters of the first row")
     parser.add_argument("--levels", type=int, default=8, help="rows of the encoder")
     parser.add_argument("--threads", type=int, help="CPU threads")
     parser.add_argument("--rounds", type=int, default=9, help="turns that count")
     parser.add_argument("--repeats", type=int, help="steps timed as one (CPU 1, CUDA 10)")
-    parser.add_argument("--losses", action="store_true", help="also the step with all losses")
+    parser.add_argument("--steps", nargs="+", choices=STEPS, default=list(STEPS[:2]))
     parser.add_argument("--matrix", type=int, help="side of the matrices (CPU 2048, CUDA 8192)")
-    parser.add_argument("--settings", nargs="+", choices=SETTINGS, help="all on CUDA, two on a CPU")
+    parser.add_argument("--cases", nargs="+", type=Case.of, metavar="NETWORK:SETTING")
+    add_json_option(parser)
     args = parser.parse_args(argv)
     cuda = args.device == "cuda"
     args.repeats = args.repeats or (10 if cuda else 1)
     args.matrix = args.matrix or (8192 if cuda else 2048)
-    args.settings = args.settings or list(SETTINGS if cuda else ("default", "channels-last"))
+    args.cases = args.cases or [Case.of(text) for text in CASES[args.device]]
     return args
 
 
@@ -351,19 +320,31 @@ def main(argv: list[str] | None = None) -> None:
     args = arguments(argv)
     if args.threads:
         torch.set_num_threads(args.threads)
-    bench = prepare(args)
-    difference = disagreement(bench)
-    peak_rate = matrix_rate(args.device, args.matrix)
-    trials = bench.trials([SETTINGS[name] for name in args.settings])
-    measure(trials, args.device, args.rounds, args.repeats)
-    words = sys.argv[1:] if argv is None else argv
-    print(f"`python -m benchmarks.network {' '.join(words)}`\n\n{machine(args.device)}; ", end="")
-    print(f"load {os.getloadavg()[0]:.1f}; matrix product {peak_rate / 1e12:.2f} TFLOP/s; ", end="")
-    print(f"the usual way and ours agree to {difference:.0e} (relative)\n")
-    print("| " + " | ".join(HEADING) + " |")
-    print("|" + "---|" * len(HEADING))
-    for line in rows(trials, args.batch, peak_rate):
-        print("| " + " | ".join(line) + " |")
+    torch.backends.cudnn.benchmark = True  # as in training
+    peak_rate, bandwidth = matrix_rate(args.device, args.matrix), copy_rate(args.device, 1024)
+    notes = [
+        f"Measured in the same run: matrix product {peak_rate / 1e12:.2f} TFLOP/s, copy "
+        f"{bandwidth / 1e9:.0f} GB/s; {torch.get_num_threads()} threads."
+    ]
+    tables = []
+    for batch in args.batch:
+        torch.compiler.reset()  # it keeps eight versions of a function, then compiles no more
+        bench = prepare(args, batch)
+        trials = bench.trials(args.steps, args.cases)
+        measure(trials, args.device, args.rounds, args.repeats)
+        title = (
+            f"{args.size} px, batch {batch}; the usual way and ours agree to "
+            f"{disagreement(bench):.0e} (relative)"
+        )
+        tables.append(Table(HEADING, rows(trials, batch, peak_rate), words=3, title=title))
+    finish(
+        "benchmarks.network",
+        tables,
+        packages=["torch"],
+        notes=notes,
+        out=args.json,
+        argv=argv,
+    )
 
 
 if __name__ == "__main__":

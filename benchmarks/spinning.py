@@ -12,6 +12,8 @@ import subprocess
 import sys
 import time
 
+from benchmarks.record import Table, add_json_option, finish
+
 DEFAULT = "default"
 COUNTS = (DEFAULT, "30000", "10000", "2000")
 STEPS = 12
@@ -47,10 +49,11 @@ def measured(count: str, threads: int) -> str:
 
 
 def main() -> None:
-    """Print a Markdown table."""
+    """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
+    add_json_option(parser)
     options = parser.parse_args()
     if options.one:
         print(f"{step_ms(options.threads):.0f}")
@@ -63,10 +66,9 @@ def main() -> None:
         for process in busy:
             process.kill()
             process.wait()
-    print("| GOMP_SPINCOUNT | idle, ms a step | beside two busy processes, ms a step |")
-    print("|---|--:|--:|")
-    for count in COUNTS:
-        print(f"| {count} | {idle[count]} | {beside[count]} |")
+    heading = ("GOMP_SPINCOUNT", "idle, ms a step", "beside two busy processes, ms a step")
+    rows = [(count, idle[count], beside[count]) for count in COUNTS]
+    finish("benchmarks.spinning", [Table(heading, rows)], packages=["torch"], out=options.json)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,8 @@
 """What the benchmarks of the data stages share: rates a core, and whole runs of a stage."""
 
 import multiprocessing
-import os
-import platform
 import resource
-import shlex
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -14,8 +10,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
-import numpy as np
+from benchmarks.record import Table
 
 KIB = 1024
 SHARDS = 8
@@ -32,23 +27,17 @@ class StageRun:
     files: int
     mib: float
 
-    def row(self) -> str:
+    def row(self) -> tuple[str, ...]:
         """Return the run as a row of :func:`stage_table`."""
         return (
-            f"| {self.items} | {self.seconds:.1f} | {self.cpu_seconds:.1f} | "
-            f"{1000 * self.cpu_seconds / self.items:.2f} | {self.peak_mib:.0f} | "
-            f"{self.files} | {self.mib:.1f} |"
+            f"{self.items}",
+            f"{self.seconds:.1f}",
+            f"{self.cpu_seconds:.1f}",
+            f"{1000 * self.cpu_seconds / self.items:.2f}",
+            f"{self.peak_mib:.0f}",
+            f"{self.files}",
+            f"{self.mib:.1f}",
         )
-
-
-def heading(module: str) -> str:
-    """Return the command, the machine and the versions as a line of Markdown."""
-    command = shlex.join(["python", "-m", module, *sys.argv[1:]])
-    return (
-        f"`{command}` on {os.cpu_count()} cores ({platform.machine()}), load "
-        f"{os.getloadavg()[0]:.1f}; Python {platform.python_version()}, NumPy {np.__version__}, "
-        f"OpenCV {cv2.__version__}\n"
-    )
 
 
 def cpu_rates(
@@ -71,17 +60,25 @@ def cpu_rates(
     return {name: statistics.median(values) for name, values in rates.items()}
 
 
-def stage_table(run: Callable[[int, Path], None], counts: list[int]) -> str:
-    """Run a stage for each number of items, each in a fresh process; return a Markdown table."""
-    lines = [
-        "| items | wall s | CPU s | CPU ms an item | peak MiB of a process | files | MiB written |",
-        "|--:|--:|--:|--:|--:|--:|--:|",
-    ]
+HEADING = (
+    "items",
+    "wall s",
+    "CPU s",
+    "CPU ms an item",
+    "peak MiB of a process",
+    "files",
+    "MiB written",
+)
+
+
+def stage_table(run: Callable[[int, Path], None], counts: list[int]) -> Table:
+    """Run a stage for each number of items, each in a fresh process."""
+    rows = []
     context = multiprocessing.get_context("spawn")
     for count in counts:
         with ProcessPoolExecutor(1, mp_context=context) as pool:
-            lines.append(pool.submit(_measured, run, count).result().row())
-    return "\n".join(lines)
+            rows.append(pool.submit(_measured, run, count).result().row())
+    return Table(HEADING, rows, words=0, title="Whole runs of the stage, files written")
 
 
 def _measured(run: Callable[[int, Path], None], items: int) -> StageRun:

@@ -38,9 +38,12 @@ def atomic_file(path: Path, *, durable: bool = False) -> Iterator[Path]:
         partial.replace(path)
         if durable:
             _flush(path.parent)
-    except BaseException:
+    except BaseException as error:
         # Not "finally": files are written by the thousand, and this one is gone already.
         partial.unlink(missing_ok=True)
+        # A full disk is reported without the name of the file that no longer fitted.
+        if isinstance(error, OSError) and error.errno is not None and error.filename is None:
+            error.filename = str(path)
         raise
 
 

@@ -43,7 +43,7 @@ class CheckpointFolder:
         remove_leftovers(self.folder)
         path = self.folder / f"step-{step:09d}.pt"
         with atomic_file(path, durable=True) as unfinished:
-            torch.save({"identity": self.identity, "state": state}, unfinished)
+            _write(unfinished, {"identity": self.identity, "state": state})
         # Beyond this step lie another run's, or files that newest() found damaged.
         newest_first = [file for file in self._files() if file <= path]
         for file in set(self._files()) - set(newest_first[:_KEPT]):
@@ -79,6 +79,15 @@ def clear_checkpoints(folder: Path) -> None:
     """Delete all checkpoints of a folder: those of a finished run, say."""
     for path in folder.glob(_PATTERN):
         path.unlink()
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    try:
+        with path.open("wb") as file:
+            torch.save(content, file)
+    except RuntimeError as error:
+        # On a full disk torch stumbles over its own bookkeeping; the disk's words are the reason.
+        raise (error.__context__ if isinstance(error.__context__, OSError) else error) from None
 
 
 def _read(path: Path) -> dict[str, Any] | None:

@@ -6,6 +6,7 @@ imported when a command runs, so that help and completion answer at once.
 
 import time
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from pconv.unet import UNet
 
 EXIT_BAD_INPUT = 2
+_PAGE_NEEDS = ("starlette", "uvicorn", "python_multipart")
 
 
 class _Commands(TyperGroup):
@@ -280,6 +282,31 @@ def export(
         else f"differs from PyTorch by at most {difference:.1g}"
     )
     typer.echo(f"{weights} -> {out} ({checked})")
+
+
+@app.command("app")
+def page(
+    host: Annotated[str, typer.Option(help="Name or address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 for any free one.")] = 8042,
+    weights: Weights = None,
+    device: Device = None,
+    open_browser: Annotated[
+        bool, typer.Option("--open/--no-open", help="Show the page in the browser.")
+    ] = True,
+) -> None:
+    """Open a page in the browser: paint a hole on a photo, see the fill, download it.
+
+    Photos go from the browser to this machine and nowhere else; nothing of them is kept.
+    """
+    missing = [name for name in _PAGE_NEEDS if find_spec(name) is None]
+    if missing:
+        raise ParameterError(
+            f"the page needs {' and '.join(missing)}, which is not installed: "
+            "pip install 'pconv[app]'"
+        )
+    from pconv.page.serving import serve
+
+    serve(host=host, port=port, weights=weights, device=device, open_browser=open_browser)
 
 
 if __name__ == "__main__":

@@ -88,7 +88,8 @@ Weights = Annotated[
     str | None,
     typer.Option(
         help="Weights file or MLflow URI (models:/NAME/1, runs:/ID/PATH). Without it "
-        "models/pconv/last.safetensors, or else the file that PCONV_WEIGHTS names."
+        "models/pconv/last.safetensors, or else the file that PCONV_WEIGHTS names, or else those "
+        "that ship with pconv."
     ),
 ]
 MaxSide = Annotated[

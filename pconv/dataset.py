@@ -227,9 +227,10 @@ def _pack(
         reused = _reopen(packed, note, sources)
         if reused is not None:
             return reused
-        note.unlink(missing_ok=True)
         with atomic_file(packed) as unfinished:
             _decode(files, unfinished, read, pool, what)
+            # Only now: if these files can't be decoded, what was packed before is still good.
+            note.unlink(missing_ok=True)
     array = np.load(packed, mmap_mode="r", allow_pickle=False)
     with atomic_file(note) as unfinished:
         unfinished.write_text(json.dumps({"sources": sources, "sha256": _digest(array)}) + "\n")
@@ -281,12 +282,23 @@ def _decode(
     array = np.lib.format.open_memmap(
         packed, mode="w+", dtype=first.dtype, shape=(len(files), *first.shape)
     )
+    _reserve(packed)
     store = partial(_store, array=array, files=files, read=read)
     for _ in tqdm(
         pool.map(store, range(len(files))), f"decode {what}", total=len(files), disable=None
     ):
         pass
     array.flush()
+
+
+def _reserve(path: Path) -> None:
+    """Take the file's whole length on the disk now, or fail with an error that can be told.
+
+    A page of a memory map that finds the disk full kills the process without a word (SIGBUS).
+    """
+    if hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
 
 
 def _store(

@@ -12,7 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from pconv.atomic import atomic_file
 from pconv.errors import ImageError, MaskError
@@ -25,6 +25,8 @@ GREY_THRESHOLD = 128
 _BYTES_16_TO_8 = 257  # 65535 / 255
 # Pillow knows more formats; some of them (EPS) start other programs, and these files are foreign.
 _FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP")
+_MAX_BYTES_A_PIXEL = 8  # 16 bits of red, green, blue and alpha, not compressed
+_MAX_METADATA_BYTES = 1 << 26
 _EXIF_ORIENTATION = 0x0112
 _UPRIGHT = 1
 
@@ -128,16 +130,29 @@ def opened_image(path: Path, max_pixels: int) -> Iterator[Image.Image]:
             warnings.simplefilter("ignore")
             # From memory: Pillow 13 maps some TIFF files that it opens by name with height and
             # width exchanged where the orientation is a quarter turn.
-            with Image.open(BytesIO(path.read_bytes()), formats=_FORMATS) as image:
+            with Image.open(BytesIO(_content(path, max_pixels)), formats=_FORMATS) as image:
                 _check_size(image, path, max_pixels)
                 yield image
     except ImageError:
         raise
     except Exception as error:  # decoders raise whatever they stumble over
+        # Pillow's own words name the place in memory that it read from, never the same.
+        is_unknown = isinstance(error, UnidentifiedImageError)
+        reason = "of no known format" if is_unknown else f"{type(error).__name__}: {error}"
         raise ImageError(
-            f"{path}: not a readable image ({type(error).__name__}: {error}); "
+            f"{path}: not a readable image ({reason}); "
             "wanted a whole JPEG, PNG, WebP, TIFF or BMP file"
         ) from error
+
+
+def _content(path: Path, max_pixels: int) -> bytes:
+    # A named pipe would never end, and a large file of another kind would fill the memory.
+    if not path.is_file():
+        raise ImageError(f"{path}: {'not a file' if path.exists() else 'no such file'}")
+    size, most = path.stat().st_size, _MAX_BYTES_A_PIXEL * max_pixels + _MAX_METADATA_BYTES
+    if size > most:
+        raise ImageError(f"{path}: {size} bytes; at most {most} are read")
+    return path.read_bytes()
 
 
 def _check_size(image: Image.Image, path: Path, max_pixels: int) -> None:

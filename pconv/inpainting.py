@@ -307,7 +307,7 @@ def _device(name: str | torch.device | None) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-        torch.empty(0, device=device)
+        torch.zeros(1, device=device).item()  # "meta" is a device too, but one without memory
     except (RuntimeError, AssertionError) as error:  # torch's own two ways to say it has none
         reason = str(error).splitlines()[0]
         raise ParameterError(f"device is {str(name)!r}, which is not here: {reason}") from error

@@ -19,6 +19,7 @@ Picture = TypeVar("Picture", bound=Image.Image | Array)
 LEAST_KNOWN_SHARE = 0.5
 _MODES = ("L", "LA", "RGB", "RGBA", "I;16")
 _MASK_MODES = ("1", "L", "I;16")
+_MASK_KINDS = "buif"  # of numpy's dtypes: bool, unsigned, integer, floating point
 _CHANNELS = (1, 2, 3, 4)
 
 
@@ -141,6 +142,8 @@ def _mask_values(mask: Image.Image | Array) -> Array:
             )
         return np.asarray(mask)
     values = np.asarray(mask)
+    if values.dtype.kind not in _MASK_KINDS:
+        raise MaskError(f"a mask of {values.dtype}; wanted bool, integers or floating point")
     return values[..., 0] if values.ndim == 3 and values.shape[2] == 1 else values
 
 

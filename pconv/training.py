@@ -124,7 +124,8 @@ class _Learner:
             group["lr"] = learning_rate
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        return {name: term.detach() for name, term in terms.items()}
+        # Copies: the next step overwrites the memory of a compiled function's CUDA graph.
+        return {name: term.detach().clone() for name, term in terms.items()}
 
     def _loss_function(self) -> LossFunction:
         plan, criterion, network = self.plan, self._criterion, self.ranks.wrap(self.model)

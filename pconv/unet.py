@@ -131,11 +131,13 @@ class UNet(nn.Module):
         step = 2**self.levels
         border = (0, -width % step, 0, -height % step)
         mask = F.pad(mask != 0, border)
-        image = only_known(F.pad(image, border), mask)
-        return self._fill(image, mask)[:, :, :height, :width]
+        # The rows see values around zero: from -1 to 1 the same steps reach a lower loss than
+        # from 0 to 1, where every filter first has to unlearn the mean.
+        image = only_known(F.pad(2 * image - 1, border), mask)
+        return (self._fill(image, mask)[:, :, :height, :width] + 1) / 2
 
     def _fill(self, image: Tensor, mask: Tensor) -> Tensor:
-        """Run the rows on ``X ⊙ M`` and a bool mask whose size 2^levels divides."""
+        """Run the rows on ``X ⊙ M``, -1 to 1, and a bool mask whose size 2^levels divides."""
         raise NotImplementedError
 
     def layers(self) -> list[Layer]:

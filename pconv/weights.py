@@ -65,7 +65,8 @@ def load_weights(path: Path | str, device: torch.device | str = "cpu") -> UNet:
         The network in float32, in evaluation mode. The global random state is not touched.
 
     Raises:
-        WeightsError: If the file is missing, damaged, of another kind or for another network.
+        WeightsError: If the file is missing, damaged, of another kind or for another network, or
+            holds values that are not finite.
     """
     with _opened(path) as (metadata, file):
         # Nothing is allocated or drawn at random for weights that the file will bring, however
@@ -79,6 +80,9 @@ def load_weights(path: Path | str, device: torch.device | str = "cpu") -> UNet:
             name: file.get_tensor(name).to(device, value.dtype, copy=True)
             for name, value in wanted.items()
         }
+    for name, tensor in tensors.items():
+        if not tensor.isfinite().all():
+            raise WeightsError(f"{path}: {name} has values that are not finite; train it anew")
     model.load_state_dict(tensors, assign=True)
     return model.eval()
 

@@ -1,5 +1,6 @@
-"""Where the weights come from: a file, an MLflow model, or the last training."""
+"""Where the weights come from: a file, an MLflow model, the last training, or the package."""
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,8 +10,13 @@ from tempfile import TemporaryDirectory
 
 from pconv.errors import WeightsError
 
+log = logging.getLogger(__name__)
+
 LAST_TRAINED = Path("models/pconv/last.safetensors")
 VARIABLE = "PCONV_WEIGHTS"
+SHIPPED_NAME = "pconv.safetensors"
+# Installed, the folder weights/ is the package pconv.shipped; in a checkout it lies beside pconv/.
+SHIPPED_FOLDERS = (Path(__file__).with_name("shipped"), Path(__file__).parents[1] / "weights")
 _MLFLOW = ("models:/", "runs:/")
 _MLFLOW_STORE = "sqlite:///mlflow.db"  # where the pipeline logs unless told otherwise
 
@@ -22,7 +28,8 @@ def weights_file(weights: str | Path | None = None) -> Iterator[Path]:
     Args:
         weights: A file; the URI of an MLflow model or of an artifact of a run (``models:/…``,
             ``runs:/…``), which is fetched into a temporary folder; or none for the last trained
-            weights below the current folder, or else those that ``PCONV_WEIGHTS`` names.
+            weights below the current folder, or else those that ``PCONV_WEIGHTS`` names, or else
+            those that ship with the library.
 
     Raises:
         WeightsError: If there are none.
@@ -34,14 +41,25 @@ def weights_file(weights: str | Path | None = None) -> Iterator[Path]:
         yield Path(weights) if weights is not None else _default()
 
 
+def shipped_weights() -> Path | None:
+    """Return the weights that ship with the library, if they are there."""
+    found = (folder / SHIPPED_NAME for folder in SHIPPED_FOLDERS)
+    return next((path for path in found if path.is_file()), None)
+
+
 def _default() -> Path:
     if LAST_TRAINED.is_file():
         return LAST_TRAINED
     named = os.environ.get(VARIABLE)
     if named:
         return Path(named)
+    shipped = shipped_weights()
+    if shipped is not None:
+        log.info("no weights are named and none were trained here; using %s", shipped)
+        return shipped
     raise WeightsError(
-        f"{LAST_TRAINED}: no trained weights here, and {VARIABLE} names none; train some with "
+        f"{LAST_TRAINED}: no trained weights here, {VARIABLE} names none, and none ship with this "
+        "installation; train some with "
         "`make repro` (minutes with the sample photographs), name a file with --weights, or "
         "fill without a network: method telea, ns, biharmonic, patchmatch or mean"
     )

@@ -12,8 +12,10 @@ ROOT = Path(__file__).parent.parent
 PATIENCE_S = 60
 
 
-def kill_when(condition: Callable[[], bool], code: str, *, workers: int) -> int:
-    """Run ``code`` with so many workers, ``kill -9`` it once ``condition`` holds.
+def kill_when(
+    condition: Callable[[], bool], code: str, *, workers: int, patience_s: float = PATIENCE_S
+) -> int:
+    """Run ``code`` with so many workers, ``kill -9`` it once ``condition`` holds, or at last.
 
     Returns:
         The exit status: ``-signal.SIGKILL`` if it was still running when it was killed.
@@ -25,7 +27,7 @@ def kill_when(condition: Callable[[], bool], code: str, *, workers: int) -> int:
         start_new_session=True,
         stderr=subprocess.DEVNULL,
     )
-    deadline = time.monotonic() + PATIENCE_S
+    deadline = time.monotonic() + patience_s
     try:
         while process.poll() is None and not condition() and time.monotonic() < deadline:
             time.sleep(0.001)

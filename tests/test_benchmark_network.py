@@ -1,40 +1,83 @@
+import argparse
 import re
 
+import pytest
 import torch
 
-from benchmarks.network import SETTINGS, Setting, UsualWay, main, prepare
+from benchmarks.network import CASES, SETTINGS, Case, main, prepare
 from benchmarks.network import arguments as parse
+from benchmarks.record import read_record
+from benchmarks.step_cost import counted
+from benchmarks.ways import UsualWay
 
 TINY = ["--width", "4", "--levels", "2", "--size", "16", "--rounds", "1", "--matrix", "32"]
+NETWORKS = ["usual", "plain", "ours"]
 
 
 class TestMain:
     """The table, at a size that says nothing about speed."""
 
-    def test_smoke(self, capsys):
-        """Every step, setting and network gets a row whose ratios to itself are 1."""
+    def test_smoke(self, capsys, tmp_path):
+        """Every batch, step and case gets a row whose ratios to itself are 1, and is kept."""
         settings = ["default", "bf16,channels-last"]
-        main([*TINY, "--losses", "--settings", *settings])
-        lines = [
-            line.split("|")[1:-1] for line in capsys.readouterr().out.splitlines() if "|" in line
-        ]
-        cells = [[cell.strip() for cell in line] for line in lines[2:]]
-        steps = ["inference", "training", "training with losses"]
-        networks = ["usual way", "plain", "ours"]
-        wanted = [[s, n, how] for s in steps for how in settings for n in networks]
-        assert [line[:3] for line in cells] == wanted
-        assert all(line[5] == "1.00" for line in cells if line[1:3] == ["usual way", "default"])
-        assert all(line[6] == "1.00" for line in cells if line[1] == "plain")
-        assert all(re.fullmatch(r"\d+\.\d", line[3]) for line in cells)
+        cases = [f"{name}:{setting}" for setting in settings for name in NETWORKS]
+        kept = tmp_path / "run.json"
+        options = ["--batch", "1", "2", "--steps", "training", "full", "--json", str(kept)]
+        main([*TINY, *options, "--cases", *cases])
+        record = read_record(kept)
+        assert record.markdown() == capsys.readouterr().out.rstrip("\n")
+        assert "--json" not in record.command
+        assert len(record.tables) == 2
+        wanted = [[s, *case.split(":")] for s in ("training", "full") for case in cases]
+        for table in record.tables:
+            assert [row[:3] for row in table.rows] == wanted
+            for row in table.rows:
+                cells = dict(zip(table.header, row, strict=True))
+                assert re.fullmatch(r"\d+\.\d", cells["ms"])
+                if row[1:3] == ["usual", "default"]:
+                    assert cells["÷ usual, default"] == "1.00"
+                if row[1] == "plain":
+                    assert cells["÷ plain, same setting"] == "1.00"
+                if row[2] == "default":
+                    assert cells["÷ same network, default"] == "1.00"
+
+    def test_ratio_to_a_row_that_is_not_measured(self, tmp_path):
+        """Its cell is empty."""
+        kept = tmp_path / "run.json"
+        main([*TINY, "--steps", "inference", "--cases", "ours:default", "--json", str(kept)])
+        (row,) = read_record(kept).tables[0].rows
+        assert row[5:8] == ["", "", "1.00"]
 
     def test_operations(self):
         """The usual way costs twice the operations of plain convolutions, ours fewer than they."""
-        trials = prepare(parse(["--width", "4", "--levels", "3", "--size", "128"])).trials(
-            [Setting("default")]
-        )
-        usual, plain, ours = (trial.flops for trial in trials if trial.step == "inference")
+        bench = prepare(parse(["--width", "4", "--levels", "3", "--size", "128"]), 2)
+        trials = bench.trials(["inference"], [Case.of(f"{name}:default") for name in NETWORKS])
+        usual, plain, ours = (trial.flops for trial in trials)
         assert usual == 2 * plain
         assert ours < 0.8 * plain
+
+    @pytest.mark.gpu
+    @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+    def test_cuda(self, tmp_path):
+        """The default cases of a GPU run, compiled ones too."""
+        kept = tmp_path / "run.json"
+        size = ["--width", "8", "--levels", "3", "--size", "64", "--rounds", "1"]
+        main([*size, "--device", "cuda", "--steps", "training", "full", "--json", str(kept)])
+        assert len(read_record(kept).tables[0].rows) == 2 * len(CASES["cuda"])
+
+
+class TestCase:
+    """``NETWORK:SETTING`` on the command line."""
+
+    def test_defaults_exist(self):
+        """Every default case can be read."""
+        assert all(Case.of(text) for cases in CASES.values() for text in cases)
+
+    @pytest.mark.parametrize("text", ["ours", "ours:fast", "theirs:default"])
+    def test_raises(self, text):
+        """Others are refused."""
+        with pytest.raises(argparse.ArgumentTypeError, match="wanted NETWORK:SETTING"):
+            Case.of(text)
 
 
 class TestUsualWay:
@@ -42,7 +85,7 @@ class TestUsualWay:
 
     def test_values(self):
         """It gives the network's own output."""
-        bench = prepare(parse(TINY))
+        bench = prepare(parse(TINY), 2)
         bench.net.eval()
         torch.testing.assert_close(
             UsualWay(bench.net)(bench.image, bench.mask),
@@ -50,6 +93,19 @@ class TestUsualWay:
             rtol=1e-4,
             atol=1e-5,
         )
+
+
+class TestCounted:
+    """Operations and bytes of a step."""
+
+    def test_values(self):
+        """A product moves its factors and its result, a sum too; a view moves nothing."""
+        a, b = torch.rand(3, 4), torch.rand(4, 5)
+        flops, every, products = counted(lambda: (a @ b).t() + 1)
+        moved = 4 * (3 * 4 + 4 * 5 + 3 * 5)
+        assert flops == 2 * 3 * 4 * 5
+        assert products == moved
+        assert every == moved + 4 * 2 * 3 * 5
 
 
 def test_settings_have_distinct_names():

@@ -7,57 +7,17 @@ import json
 import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
+from tests.project_copy import clone, run
 from workflow.graph import load_stages
 
-ROOT = Path(__file__).parent.parent
-COPIED = ["pconv", "workflow", "presets", "Snakefile", "dvc.yaml", ".dvcignore", ".gitignore"]
-COPIED += ["profiles", "pyproject.toml", ".dvc/config", ".dvc/.gitignore"]
 STAGES = ["download", "augment", "masks", "train", "sample", "evaluate", "report"]
 
 pytestmark = [pytest.mark.engines, pytest.mark.slow]
-
-
-def clone(folder: Path) -> Path:
-    """Copy the project's own files, as a fresh clone has them, and choose the tiny preset."""
-    for name in COPIED:
-        target = folder / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if (ROOT / name).is_dir():
-            ignored = shutil.ignore_patterns("__pycache__", "*.partial-*")
-            shutil.copytree(ROOT / name, target, ignore=ignored)
-        else:
-            shutil.copy(ROOT / name, target)
-    run(folder, "git", "init", "-q")
-    run(folder, "git", "-c", "user.name=t", "-c", "user.email=t@t", "add", "-A")
-    run(folder, sys.executable, "-m", "workflow.params", "use", "tiny")
-    return folder
-
-
-def run(folder: Path, *command: str, fails: bool = False) -> str:
-    """Run a command in a clone and return all it printed."""
-    # Logging to a server that is not there: nothing may fail, no output may change.
-    environment = os.environ | {
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        "MLFLOW_TRACKING_URI": "http://127.0.0.1:9",
-        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
-        "DVC_NO_ANALYTICS": "true",
-        "XDG_CACHE_HOME": str(folder / ".cache"),
-        "PYTHONPATH": str(folder),
-        "COLUMNS": "200",
-    }
-    done = subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=900
-    )
-    output = done.stdout + done.stderr
-    assert (done.returncode != 0) == fails, output
-    return output
 
 
 def lock(folder: Path) -> dict[str, object]:

@@ -19,8 +19,10 @@ PACKAGES = ("pconv", "workflow")
 
 # Code that runs in a stage but can't change what it makes, so that editing it makes nothing anew:
 # params.py hands on what `params:` already records (no field has a default there), tracking.py
-# may be off without changing a byte, graph.py and command.py only start things.
+# may be off without changing a byte, graph.py and command.py only start things, code.py only says
+# what code a result is of.
 WITHOUT_EFFECT = {
+    "workflow/code.py",
     "workflow/params.py",
     "workflow/plain_yaml.py",
     "workflow/tracking.py",

@@ -10,11 +10,14 @@ EXIT_BAD_INPUT = 2
 
 
 def run_command(main: Callable[[], None]) -> None:
-    """Run ``main``; an expected error becomes its message and exit status 2, without traceback."""
+    """Run ``main``; an expected error becomes its message and exit status 2, without traceback.
+
+    Errors of the system are expected too: a full disk, a folder that may not be written.
+    """
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     try:
         main()
-    except PConvError as error:
+    except (PConvError, OSError) as error:
         sys.stderr.write(f"{type(error).__name__}: {error}\n")
         sys.exit(EXIT_BAD_INPUT)
     except KeyboardInterrupt:

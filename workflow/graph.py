@@ -15,6 +15,7 @@ from workflow.params import SECTION_FILES
 
 DVC_FILE = Path("dvc.yaml")
 STAGE_ENVIRONMENT = "../envs/pconv.yaml"  # seen from workflow/rules/, for --software-deployment
+_TORCHRUN = "torchrun --standalone"  # on one machine; two jobs there don't meet on one port
 
 
 @dataclass(frozen=True)
@@ -50,9 +51,30 @@ class Stage:
         """The folder names of all shards."""
         return [f"{index:04d}" for index in range(self.shards)]
 
-    def shard_command(self, shard: str) -> str:
-        """Return the command that makes the shard of this name only."""
-        return f"{self.command} --shard {int(shard)}/{self.shards}"
+    @property
+    def job_name(self) -> str:
+        """The name of the rule whose jobs do the work."""
+        return f"{self.name}_shard" if self.shards else self.name
+
+    @property
+    def job_path(self) -> str:
+        """Where a job's log and benchmark lie, without their folder and ending."""
+        return f"{self.name}/{{shard}}" if self.shards else self.name
+
+    def job_command(self, gpus: int, shard: str | None = None) -> str:
+        """Return the command of one job.
+
+        Args:
+            gpus: How many the job was given; from two on each gets a process of its own, except
+                in a stage of shards: there more GPUs are more jobs.
+            shard: The name of the shard that it makes; None where the stage has none.
+        """
+        if shard is not None:
+            return f"{self.command} --shard {int(shard)}/{self.shards}"
+        if gpus > 1:
+            module = self.command.removeprefix("python -m ")
+            return f"{_TORCHRUN} --nproc-per-node={gpus} -m {module}"
+        return self.command
 
 
 def load_stages(path: Path = DVC_FILE) -> list[Stage]:
@@ -89,6 +111,21 @@ def all_outputs(stage: Stage) -> list[str]:
 def followers(stage: Stage, stages: list[Stage]) -> list[str]:
     """Return the outputs of the stages that are made along with the target ``stage``."""
     return [path for other in stages if other.target == stage.name for path in all_outputs(other)]
+
+
+def job_resources(stage: Stage) -> dict[str, int]:
+    """Return what a scheduler must know of a job besides its threads, by Snakemake's names.
+
+    Only a stage that wants GPUs names them: Kubernetes places a job with `gpu=0` on GPU nodes.
+    """
+    wanted = stage.resources
+    gpus = {"gpu": wanted.gpus} if wanted.gpus else {}
+    return {"mem_mb": wanted.memory_mb, "runtime": wanted.runtime_min} | gpus
+
+
+def is_result(stage: Stage, stages: list[Stage]) -> bool:
+    """Return whether no stage reads what this one makes."""
+    return not any(set(stage.outputs) & set(other.inputs) for other in stages)
 
 
 def _stage(path: Path, name: str, entry: dict[str, Any]) -> Stage:

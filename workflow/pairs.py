@@ -1,9 +1,10 @@
 """The table of (photo, mask) pairs that are evaluated: its rows, its file, its pictures."""
 
 import csv
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from pconv.atomic import atomic_file
 from pconv.errors import DataError
@@ -13,6 +14,7 @@ from pconv.resizing import fit_image, fit_mask
 RAW_KINDS = ("ec", "or")  # masks that belong to one photo and lie beside it in data/raw
 GENERATED_KINDS = ("walk", "strokes", "rectangles")  # masks drawn by the masks stage
 KINDS = RAW_KINDS + GENERATED_KINDS
+MAX_SIZE_PX = 4096  # the largest that masks.size_px may be
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +66,13 @@ def read_pairs(path: Path) -> list[Pair]:
                     f"{path}: found the columns {table.fieldnames}; wanted {_COLUMNS}: "
                     "make the file anew with the sample stage"
                 )
-            return [_pair(path, table.line_num, row) for row in table]
+            pairs = [_pair(path, table.line_num, row) for row in table]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path}: not a readable table of pairs ({error})") from error
+    names = Counter(pair.id for pair in pairs)
+    if twice := [name for name, count in names.items() if count > 1]:
+        raise DataError(f"{path}: the pair {twice[0]!r} stands here twice; delete one of the rows")
+    return pairs
 
 
 def load_pair(pair: Pair, raw: Path, masks: Path) -> tuple[Pixels, Mask]:
@@ -115,9 +121,23 @@ def _pair(path: Path, line: int, row: dict[str, str]) -> Pair:
         )
     except ValueError as error:
         raise DataError(f"{path}: line {line}: {error}; wanted a row of the pair table") from error
-    if pair.kind not in KINDS:
-        raise DataError(f"{path}: line {line}: kind {pair.kind!r}; wanted one of {KINDS}")
+    for is_right, found, wanted in (
+        (pair.kind in KINDS, f"kind {pair.kind!r}", f"one of {KINDS}"),
+        (0 < pair.hole_share < 1, f"hole_share {pair.hole_share}", "more than 0, less than 1"),
+        (1 <= pair.size_px <= MAX_SIZE_PX, f"size_px {pair.size_px}", f"1 to {MAX_SIZE_PX}"),
+        (0 <= pair.place <= 1, f"place {pair.place}", "0 to 1"),
+        (_is_inside(pair.photo), f"photo {pair.photo!r}", "a path below the raw folder"),
+        (_is_inside(pair.mask), f"mask {pair.mask!r}", "a path below the folder of masks"),
+    ):
+        if not is_right:
+            raise DataError(f"{path}: line {line}: {found}; wanted {wanted}")
     return pair
+
+
+def _is_inside(name: str) -> bool:
+    """Return whether a path stays below the folder that it is relative to."""
+    path = PurePath(name)
+    return bool(path.name) and not path.is_absolute() and ".." not in path.parts
 
 
 def subset(pairs: Sequence[Pair], count: int) -> list[Pair]:

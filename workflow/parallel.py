@@ -1,15 +1,16 @@
-"""One function over many small items, in as many processes as the machine has cores."""
+"""One function over many items, in as many processes as the machine has cores."""
 
 import multiprocessing
+import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from typing import TypeVar
+from typing import Never, TypeVar
 
 from tqdm import tqdm
 
-from pconv.errors import DataError
-from workflow.shards import worker_count
+from pconv.errors import DataError, ParameterError
 
 _ITEMS_WORTH_A_PROCESS = 500  # below, starting one costs more than it saves
 _CHUNK = 50
@@ -19,8 +20,26 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
+def worker_count(tasks: int) -> int:
+    """Return how many processes to use: ``PCONV_WORKERS`` or one a core, at most ``tasks``.
+
+    Raises:
+        ParameterError: If ``PCONV_WORKERS`` is no whole number from 1 on.
+    """
+    text = os.environ.get("PCONV_WORKERS", "")
+    if text and not (text.isdecimal() and int(text) > 0):
+        raise ParameterError(f"PCONV_WORKERS is {text!r}; wanted a whole number from 1 on")
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return max(1, min(tasks, int(text) if text else cores or 1))
+
+
 def map_items(
-    function: Callable[[Item], Result], items: Sequence[Item], *, what: str
+    function: Callable[[Item], Result],
+    items: Sequence[Item],
+    *,
+    what: str,
+    unit: str = "it",
+    long: bool = False,
 ) -> Iterator[Result]:
     """Yield ``function(item)`` for every item, in their order, whatever the worker count.
 
@@ -28,28 +47,63 @@ def map_items(
         function: A picklable function (module level, or a ``functools.partial`` of one).
         items: Picklable items.
         what: Name shown on the progress bar and in errors.
+        unit: What the progress bar calls an item.
+        long: Each item is worth a process of its own; else many are handed over together.
 
     Raises:
         DataError: If a worker process was killed (out of memory, say).
     """
-    results = _map(function, items, worker_count(len(items) // _ITEMS_WORTH_A_PROCESS))
-    try:
-        yield from tqdm(results, total=len(items), desc=what, disable=None)
-    except BrokenProcessPool as error:
-        raise DataError(
-            f"{what}: a worker process was killed, most often for lack of memory; "
-            "set PCONV_WORKERS to fewer processes and run again"
-        ) from error
+    workers = worker_count(len(items) // (1 if long else _ITEMS_WORTH_A_PROCESS))
+    with tqdm(total=len(items), desc=what, unit=unit, disable=None) as bar:
+        if workers == 1:
+            for item in items:
+                yield function(item)
+                bar.update()
+            return
+        # "spawn": a forked copy of a process that already runs OpenMP threads can hang.
+        context = multiprocessing.get_context("spawn")
+        pool = ProcessPoolExecutor(workers, context, initializer=_end_with_parent)
+        try:
+            for start in range(0, len(items), _BATCH):
+                batch = items[start : start + _BATCH]
+                yield from _run(pool, function, batch, 1 if long else _CHUNK, bar)
+        except BrokenProcessPool as error:
+            raise DataError(
+                f"{what}: a worker process was killed, most often for lack of memory; "
+                "set PCONV_WORKERS to fewer processes and run again"
+            ) from error
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
-def _map(
-    function: Callable[[Item], Result], items: Sequence[Item], workers: int
+def _run(
+    pool: ProcessPoolExecutor,
+    function: Callable[[Item], Result],
+    items: Sequence[Item],
+    chunk: int,
+    bar: "tqdm[Never]",
 ) -> Iterator[Result]:
-    if workers == 1:
-        yield from map(function, items)
+    """Run a batch; the first error ends it, whichever item's it is."""
+    chunks = [items[start : start + chunk] for start in range(0, len(items), chunk)]
+    futures = [pool.submit(_each, function, some) for some in chunks]
+    for done in as_completed(futures):
+        bar.update(len(done.result()))
+    for future in futures:
+        yield from future.result()
+
+
+def _each(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+    return [function(item) for item in items]
+
+
+def _end_with_parent() -> None:
+    """End this worker when its parent dies: killed, it can't say so, and workers wait for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
         return
-    # "spawn", as in workflow.shards: a forked copy of a process with threads can hang.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
-        for start in range(0, len(items), _BATCH):
-            yield from pool.map(function, items[start : start + _BATCH], chunksize=_CHUNK)
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

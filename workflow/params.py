@@ -27,6 +27,9 @@ SECTION_FILES = Path(".stages")
 Seed = Annotated[int, Field(ge=0, lt=2**32, description="Seed of every draw of this stage.")]
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
+Items = Annotated[int, Field(gt=0, le=100_000_000)]
+Epochs = Annotated[int, Field(gt=0, le=1_000_000)]
+Batch = Annotated[int, Field(gt=0, le=65_536)]
 NonNegative = Annotated[int, Field(ge=0)]
 SizePx = Annotated[int, Field(ge=16, le=4096, description="Side of the square pictures, pixels.")]
 Classical = Literal["mean", "telea", "ns", "biharmonic", "patchmatch"]
@@ -40,7 +43,7 @@ Weight = Annotated[float, Field(ge=0, description="Weight of a loss term; 0 leav
 class Section(BaseModel):
     """One section of ``params.yaml``: one stage."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class DownloadParams(Section):
@@ -49,7 +52,7 @@ class DownloadParams(Section):
     source: Literal["sample", "icme", "folder"]
     seed: Annotated[int, Field(ge=0, lt=2**32, description="Seed of made masks and of held-out.")]
     masks_per_photo: Annotated[
-        int, Field(gt=0, description="Masks made a kind and validation photo (sample, folder).")
+        Items, Field(description="Masks made a kind and validation photo (sample, folder).")
     ]
     masks_mark_holes: Annotated[
         bool, Field(description="The found masks are foreign: white marks what is missing.")
@@ -100,7 +103,7 @@ class AugmentParams(Section):
 
     seed: Seed
     size_px: SizePx
-    images: Annotated[int, Field(gt=0, description="Training images to make.")]
+    images: Annotated[Items, Field(description="Training images to make.")]
     flip_share: Annotated[Share, Field(description="Probability of a left-right flip.")]
     rotation_degrees: Annotated[
         float, Field(ge=0, le=45, description="Most rotation either way, degrees.")
@@ -124,8 +127,8 @@ class MasksParams(Section):
 
     seed: Seed
     size_px: SizePx
-    train: Annotated[int, Field(gt=0, description="Training masks.")]
-    valid: Annotated[int, Field(gt=0, description="Validation masks.")]
+    train: Annotated[Items, Field(description="Training masks.")]
+    valid: Annotated[Items, Field(description="Validation masks.")]
     kinds: Annotated[
         list[Literal["walk", "strokes", "rectangles", "blocks", "brush", "bucket", "folder"]],
         Field(min_length=1, description="Kinds of masks, each equally likely."),
@@ -206,13 +209,15 @@ class TrainParams(Section):
     kinds: list[Literal["pconv", "plain"]] = Field(
         min_length=1, description="Networks to train, each on the same data."
     )
-    width: Annotated[int, Field(gt=0, description="Filters of the first layer; 64 in Figure 4.")]
+    width: Annotated[
+        int, Field(gt=0, le=4096, description="Filters of the first layer; 64 in Figure 4.")
+    ]
     levels: Annotated[int, Field(ge=1, le=16, description="Halvings of the size; 8 in Figure 4.")]
-    batch_size: Annotated[int, Field(gt=0, description="Images a step, over all processes.")]
-    epochs: Positive
-    first_epoch: Annotated[int, Field(gt=0, description="Epoch of the earlier weights compared.")]
+    batch_size: Annotated[Batch, Field(description="Images a step, over all processes.")]
+    epochs: Epochs
+    first_epoch: Annotated[Epochs, Field(description="Epoch of the earlier weights compared.")]
     finetune_from_epoch: Annotated[
-        int, Field(gt=0, description="Epochs of the first phase; `epochs` for no second one.")
+        Epochs, Field(description="Epochs of the first phase; `epochs` for no second one.")
     ]
     learning_rate: Annotated[float, Field(gt=0, description="Adam's, first phase.")]
     finetune_learning_rate: Annotated[float, Field(gt=0, description="Adam's, second phase.")]
@@ -228,18 +233,20 @@ class TrainParams(Section):
     tf32: Annotated[bool, Field(description="Faster, coarser float32 products on CUDA.")]
     channels_last: bool
     compile: Annotated[bool, Field(description="Compile network and losses (torch.compile).")]
-    threads: Annotated[int, Field(gt=0, description="CPU threads; they decide the last bits.")]
-    checkpoint_every_epochs: Positive
-    validate_every_epochs: Positive
-    pictures_every_epochs: Positive
-    validation_pairs: Annotated[int, Field(gt=0, description="Held-out pairs of the log.")]
+    threads: Annotated[
+        int, Field(gt=0, le=4096, description="CPU threads; they decide the last bits.")
+    ]
+    checkpoint_every_epochs: Epochs
+    validate_every_epochs: Epochs
+    pictures_every_epochs: Epochs
+    validation_pairs: Annotated[Items, Field(description="Held-out pairs of the log.")]
 
 
 class SampleParams(Section):
     """Which validation pairs are evaluated."""
 
     seed: Seed
-    pairs: Annotated[int, Field(gt=0, description="ec and or pairs drawn without replacement.")]
+    pairs: Annotated[Items, Field(description="ec and or pairs drawn without replacement.")]
     pairs_per_generated_kind: NonNegative
 
 
@@ -255,7 +262,7 @@ class EvaluateParams(Section):
     vgg_pairs: NonNegative
     features: Annotated[str, Field(description="imagenet, random, or a file of VGG-16 weights.")]
     features_seed: Seed
-    batch_size: Positive
+    batch_size: Batch
 
 
 class ReportParams(Section):
@@ -326,8 +333,9 @@ def read_params(path: Path = PARAMS_FILE) -> Params:
     try:
         return Params.model_validate(_read_sections(path))
     except ValidationError as error:
-        problems = "\n".join(_explain(path, problem) for problem in error.errors())
-        raise ParameterError(problems) from None
+        # A misspelt key is one that does not exist and one that is missing: the first says more.
+        problems = sorted(error.errors(), key=lambda problem: problem["type"] == "missing")
+        raise ParameterError("\n".join(_explain(path, one) for one in problems)) from None
 
 
 def write_section_files(params: Params, folder: Path = SECTION_FILES) -> None:
@@ -335,7 +343,7 @@ def write_section_files(params: Params, folder: Path = SECTION_FILES) -> None:
     for name in Params.model_fields:
         text = json.dumps(getattr(params, name).model_dump(mode="json"), indent=1) + "\n"
         path = folder / f"{name}.json"
-        if not path.is_file() or path.read_text() != text:
+        if not path.is_file() or path.read_bytes() != text.encode():
             with atomic_file(path) as partial:
                 partial.write_text(text)
 
@@ -387,9 +395,9 @@ def _explain(path: Path, problem: Any) -> str:
     hint = ""
     if isinstance(found, str) and _looks_like_number(found):
         hint = f"; YAML reads {found} as text: write it as {float(found):.1e}"
-    if not key:
-        return f"{path}: {problem['ctx']['error']}" if "ctx" in problem else str(problem["msg"])
-    return f"{path}: {key}: found {found!r}; {problem['msg'].lower()}{hint}"
+    if problem["type"] == "value_error":  # ours: it says itself what was found
+        return ": ".join([str(path), *location, str(problem["ctx"]["error"])])
+    return f"{path}: {key}: found {found!r:.200}; {problem['msg'].lower()}{hint}"
 
 
 def _fields_at(location: list[str]) -> list[str]:

@@ -11,10 +11,14 @@ from typing import Any
 import mlflow
 import numpy as np
 import pandas as pd
+from mlflow.exceptions import MlflowException
 from mlflow.pyfunc import PythonModel
-from PIL import Image
+from PIL import Image, ImageOps
 
+from pconv.errors import ImageError, PConvError
 from pconv.inpainting import Inpainter
+
+_FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP")
 
 
 class InpaintingModel(PythonModel):
@@ -34,21 +38,38 @@ class InpaintingModel(PythonModel):
             model_input: ``image``, any PNG, JPEG, WebP, TIFF or BMP file, and ``mask``, white
                 where known, as bytes or in base64.
             params: Unused.
+
+        Raises:
+            MlflowException: If a row can't be filled; a server answers with status 400 and the
+                reason.
         """
         rows = zip(model_input["image"], model_input["mask"], strict=True)
-        return pd.DataFrame({"image": [self._fill(image, mask) for image, mask in rows]})
+        return pd.DataFrame({"image": [self._row(n, *row) for n, row in enumerate(rows)]})
+
+    def _row(self, number: int, image: bytes | str, mask: bytes | str) -> str:
+        try:
+            return self._fill(image, mask)
+        except PConvError as error:  # MLflow's own class makes it status 400 without a traceback
+            raise MlflowException.invalid_parameter_value(f"row {number}: {error}") from error
 
     def _fill(self, image: bytes | str, mask: bytes | str) -> str:
-        known = np.asarray(_picture(mask).convert("L")) >= 128
-        filled = self.inpainter(np.asarray(_picture(image).convert("RGB")), known)
+        known = np.asarray(_picture("mask", mask).convert("L")) >= 128
+        filled = self.inpainter(np.asarray(_picture("image", image).convert("RGB")), known)
         file = BytesIO()
         Image.fromarray(filled).save(file, "PNG")
         return base64.b64encode(file.getvalue()).decode()
 
 
-def _picture(file: bytes | str) -> Image.Image:
-    content = base64.b64decode(file) if isinstance(file, str) else file
-    return Image.open(BytesIO(content), formats=("PNG", "JPEG", "WEBP", "TIFF", "BMP"))
+def _picture(column: str, file: bytes | str) -> Image.Image:
+    try:
+        content = base64.b64decode(file) if isinstance(file, str) else file
+        image = Image.open(BytesIO(content), formats=_FORMATS)
+        return ImageOps.exif_transpose(image)
+    except Exception as error:  # decoders raise whatever they stumble over
+        raise ImageError(
+            f"{column}: not a readable picture ({type(error).__name__}); wanted a whole "
+            f"{', '.join(_FORMATS)} file in base64"
+        ) from error
 
 
 mlflow.models.set_model(InpaintingModel())

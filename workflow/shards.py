@@ -6,19 +6,18 @@ Snakemake, or a person, runs one with ``--shard i/S``. The function underneath i
 
 import argparse
 import logging
-import multiprocessing
-import os
+import re
+import shutil
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from functools import partial
+from pathlib import Path
 
-from tqdm import tqdm
-
-from pconv.errors import DataError, ParameterError
+from pconv.errors import ParameterError
+from workflow.parallel import map_items
 
 log = logging.getLogger(__name__)
+
+_NAME = re.compile(r"\d{4,}")
 
 
 @dataclass(frozen=True)
@@ -70,43 +69,40 @@ def chosen_shards(options: argparse.Namespace) -> list[Shard]:
     return [options.shard]
 
 
-def worker_count(shards: int) -> int:
-    """Return how many processes to use: ``PCONV_WORKERS`` or one a core, at most ``shards``."""
-    text = os.environ.get("PCONV_WORKERS", "")
-    if text and not (text.isdecimal() and int(text) > 0):
-        raise ParameterError(f"PCONV_WORKERS is {text!r}; wanted a whole number from 1 on")
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return max(1, min(shards, int(text) if text else cores or 1))
-
-
-def for_each_shard(make: Callable[[Shard], object], shards: Sequence[Shard], *, what: str) -> None:
+def for_each_shard(
+    make: Callable[[Shard], object],
+    shards: Sequence[Shard],
+    *,
+    what: str,
+    folders: Sequence[Path],
+) -> None:
     """Call ``make`` for every shard, in a process pool where there is more than one to make.
 
     Args:
         make: A picklable function (module level, or a ``functools.partial`` of one).
         shards: The shards to make.
         what: Name shown on the progress bar and in errors.
+        folders: Where the shards lie. Shards that another count left there are removed, but only
+            when all of this count are made: a job that makes one must not touch the others'.
 
     Raises:
         DataError: If a worker process was killed (out of memory, say).
     """
-    workers = worker_count(len(shards))
-    bar = partial(tqdm, total=len(shards), desc=what, unit="shard", disable=None)
-    if workers == 1:
-        for shard in bar(shards):
-            make(shard)
-        return
-    # "spawn": a forked copy of a process that already runs OpenMP threads can hang.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
-        try:
-            for done in bar(as_completed([pool.submit(make, shard) for shard in shards])):
-                done.result()
-        except BrokenProcessPool as error:
-            raise DataError(
-                f"{what}: a worker process was killed, most often for lack of memory; "
-                "set PCONV_WORKERS to fewer processes and run again"
-            ) from error
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    for _ in map_items(make, shards, what=what, unit="shard", long=True):
+        pass
+    if are_all(shards):
+        for folder in folders:
+            _remove_others(folder, {shard.name for shard in shards})
+
+
+def are_all(shards: Sequence[Shard]) -> bool:
+    """Return whether these are all the shards of their count."""
+    counts = {shard.count for shard in shards}
+    return len(counts) == 1 and {shard.index for shard in shards} == set(range(counts.pop()))
+
+
+def _remove_others(folder: Path, names: set[str]) -> None:
+    for path in folder.glob("*"):
+        if _NAME.fullmatch(path.name) and path.name not in names and path.is_dir():
+            log.info("%s: removed; it was left by another number of shards", path)
+            shutil.rmtree(path)

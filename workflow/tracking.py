@@ -1,29 +1,53 @@
-"""MLflow as the view of a run; the record is in files. The only module that imports MLflow.
+"""MLflow as the view of a run; the record is in files. Imports MLflow, as `workflow.serving` does.
 
 A run is found again by its fingerprint (the hash of what was trained on which data), so a
 training that was interrupted, and the report that comes after it, write into the run that was
-opened first, and no run id is an output of the pipeline. Everything here may fail without
-failing a stage: the first error is said once and the rest of the run goes unlogged;
-``python -m workflow.tracking sync`` delivers it later from the files.
+opened first, and no run id is an output of the pipeline. Nothing here fails a stage or holds it
+up: messages go through an `Outbox`. What does not get through is delivered by the stage report,
+or by ``python -m workflow.tracking sync``: from the files, and nothing twice.
 """
 
+import argparse
 import json
 import logging
 import os
-import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial, wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from pconv.errors import DataError
-from pconv.weights import read_about
 from workflow.command import run_command
-from workflow.params import read_params
+from workflow.outbox import Outbox
+from workflow.reporting.brief import hole_psnr_table
+from workflow.run_files import (
+    Trained,
+    Training,
+    data_of,
+    data_set,
+    finished_trainings,
+    is_better,
+    provenance,
+    sha256,
+)
+from workflow.run_text import (
+    ABOUT_EXPERIMENT,
+    ABOUT_MODEL,
+    Record,
+    as_yaml,
+    description,
+    epoch_numbers,
+    flatten,
+    numbers,
+    run_name,
+)
 
 log = logging.getLogger(__name__)
 
@@ -31,92 +55,219 @@ DEFAULT_STORE = "sqlite:///mlflow.db"
 EXPERIMENT = "pconv"
 MODELS = Path("models")
 REPORTS = Path("reports")
-# Without these a stage would wait many minutes for a server that is away.
-_PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
+BEST = "best"  # the alias
+
+Arguments = ParamSpec("Arguments")
+
+_SETTINGS = {
+    # The outbox tries again; left to itself MLflow waits many minutes for one answer.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+}
+# They tell at length what the outbox tells in one line, or what nobody asked.
+_QUIET = ("alembic", "mlflow.store.db", "mlflow.system_metrics", "urllib3.connectionpool")
 _SERVING = Path(__file__).with_name("serving.py")
 _MODEL_NEEDS = ["torch", "numpy", "opencv-python-headless", "pillow", "safetensors", "pandas"]
 _MAX_TEXT = 6000  # of a parameter's value
-_SILENT = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
+_WITNESS = "train/total"  # tells which epochs a run has
+_REPORT_FILES = ["index.html", "table.md", "table.csv", "metrics.json", "headline.json"]
+_REPORT_FILES += ["curves.csv", "figures"]
+_TABLE = "table.json"  # in the form in which MLflow shows tables
+_NOTE, _NOTE_HASH = "mlflow.note.content", "note.sha256"
+_WEIGHTS_HASH = "weights.sha256"
+
+
+def _posted(
+    send: Callable[Concatenate["Run", Arguments], None],
+) -> Callable[Concatenate["Run", Arguments], None]:
+    """Make a method return at once, and its work a message in the outbox."""
+
+    @wraps(send)
+    def post(run: "Run", /, *arguments: Arguments.args, **options: Arguments.kwargs) -> None:
+        run._outbox.put(partial(send, run, *arguments, **options))
+
+    return post
 
 
 class Run:
-    """One MLflow run, or the place where one would be when the server can't be reached."""
+    """One MLflow run, or the place where one would be when the server can't be reached.
 
-    def __init__(self, fingerprint: str, name: str) -> None:
+    Every method but `close` returns at once.
+
+    Attributes:
+        is_delivered: Whether all has arrived; known after `close`.
+    """
+
+    def __init__(self, fingerprint: str, name: str, *, is_training: bool) -> None:
+        self.is_delivered = False
         self._client: Any = None
-        self._id = ""
-        self._attempt(lambda: self._open(fingerprint, name))
+        self._id = self._experiment = ""
+        self._ended_at: int | None = None
+        self._is_training = is_training
+        self._machine: Any = None
+        self._outbox = Outbox(partial(self._open, fingerprint, name), tell=_tell)
 
-    @property
-    def is_logged(self) -> bool:
-        """Whether the server has answered so far."""
-        return self._client is not None
-
+    @_posted
     def log_params(self, params: Mapping[str, object]) -> None:
         """Log nested parameters flattened, as ``section.key``; values a run has already stay."""
-        self._log(lambda: self._send_params(flatten(params)))
-
-    def log_tags(self, tags: Mapping[str, str]) -> None:
-        """Set tags, over those of the same name."""
-        for key, value in tags.items():
-            self._call("set_tag", key, value)
-
-    def log_metrics(self, values: Mapping[str, object], step: int = 0) -> None:
-        """Log nested numbers flattened, as ``a/b/c``; text, nulls and infinities are left out."""
-        numbers = {k: v for k, v in flatten(values, "/").items() if _is_number(v)}
-        self._log(lambda: self._send_metrics(numbers, step))
-
-    def log_picture(self, name: str, image: NDArray[np.uint8], epoch: int) -> None:
-        """Log one uint8 RGB picture at step ``epoch``."""
-        self._call("log_image", image, key=name, step=epoch)
-
-    def log_files(self, *paths: Path, folder: str = "") -> None:
-        """Log files, and folders with all they hold, as artifacts."""
-        for path in paths:
-            inside = "/".join(part for part in (folder, path.name if path.is_dir() else "") if part)
-            self._call(
-                "log_artifacts" if path.is_dir() else "log_artifact", str(path), inside or None
-            )
-
-    def log_model(self, weights: Path) -> None:
-        """Log weights as a model that `mlflow models serve` can serve (`workflow.serving`)."""
-        self._log(lambda: self._send_model(weights))
-
-    def close(self, status: str) -> None:
-        """Set the run's final status, ``FINISHED``, ``FAILED`` or ``KILLED``."""
-        self._call("set_terminated", status)
-
-    def _open(self, fingerprint: str, name: str) -> None:
-        client = _client()
-        experiment = client.get_experiment_by_name(EXPERIMENT)
-        number = experiment.experiment_id if experiment else _create_experiment(client)
-        query = f"tags.fingerprint = '{fingerprint}'"
-        found = client.search_runs([number], query, max_results=1)
-        if found:
-            self._id = found[0].info.run_id
-            client.update_run(self._id, status="RUNNING")
-        else:
-            tags = {"fingerprint": fingerprint}
-            self._id = client.create_run(number, tags=tags, run_name=name).info.run_id
-        self._client = client
-
-    def _send_params(self, params: Mapping[str, object]) -> None:
         from mlflow.entities import Param
 
         known = self._client.get_run(self._id).data.params
-        new = [Param(k, str(v)[:_MAX_TEXT]) for k, v in params.items() if k not in known]
+        flat = {k: as_yaml(v)[:_MAX_TEXT] for k, v in flatten(params).items() if k not in known}
+        new = [Param(key, value) for key, value in flat.items()]
         for start in range(0, len(new), 100):  # the server takes 100 a call
             self._client.log_batch(self._id, params=new[start : start + 100])
 
-    def _send_metrics(self, numbers: Mapping[str, Any], step: int) -> None:
+    @_posted
+    def log_tags(self, tags: Mapping[str, str]) -> None:
+        """Set tags, over those of the same name."""
+        self._set_tags(tags)
+
+    @_posted
+    def log_epochs(self, *records: Record) -> None:
+        """Log what the training's log says of epochs; what the run has already is not sent."""
+        history = self._client.get_metric_history(self._id, _WITNESS)
+        there = {m.step: m.value for m in sorted(history, key=lambda m: int(m.timestamp))}
+        rows = [(int(record["epoch"] or 0), epoch_numbers(record)) for record in records]
+        # Other numbers than those there come of other code: these are sent too.
+        self._send([(step, n) for step, n in rows if n.get(_WITNESS) != there.get(step, np.nan)])
+
+    @_posted
+    def log_numbers(self, values: Mapping[str, object]) -> None:
+        """Log nested numbers flattened, as ``a/b/c``; text, nulls and infinities are left out."""
+        known = self._client.get_run(self._id).data.metrics
+        self._send([(0, {k: v for k, v in numbers(values).items() if known.get(k) != v})])
+
+    @_posted
+    def log_picture(self, name: str, image: NDArray[np.uint8], epoch: int) -> None:
+        """Log one RGB picture, uint8 ``(H, W, 3)``, at step ``epoch``, unless one is there."""
+        shown = [Path(f.path).name for f in self._client.list_artifacts(self._id, "images")]
+        if not any(file.startswith(f"{name}+step+{epoch}+") for file in shown):
+            self._client.log_image(self._id, image, key=name, step=epoch)
+
+    @_posted
+    def log_files(self, *paths: Path, folder: str) -> None:
+        """Log files, and folders with all they hold, as artifacts in a folder."""
+        for path in paths:
+            if path.is_dir():
+                self._client.log_artifacts(self._id, str(path), f"{folder}/{path.name}")
+            else:
+                self._client.log_artifact(self._id, str(path), folder)
+
+    @_posted
+    def log_table(self, csv: Path) -> None:
+        """Log a CSV file in the form in which MLflow shows tables, over the one before."""
+        # MLflow's log_table would add the rows to those of the table before.
+        self._client.log_text(self._id, pd.read_csv(csv).to_json(orient="split"), _TABLE)
+        self._set_tags({"mlflow.loggedArtifacts": json.dumps([{"path": _TABLE, "type": "table"}])})
+
+    @_posted
+    def log_data(self, context: str, find: Callable[[], Sequence[Path]]) -> None:
+        """Log files and folders as data sets of the run, each with the MD5 that DVC records."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        tag = InputTag("mlflow.data.context", context)
+        sets = [DatasetInput(Dataset(**data_set(path)), [tag]) for path in find()]
+        self._client.log_inputs(self._id, sets)
+
+    @_posted
+    def describe(self, text: str) -> None:
+        """Set the description, Markdown; one that somebody wrote by hand stays.
+
+        ``{run}`` and ``{experiment}`` become MLflow's numbers of them.
+        """
+        tags = self._client.get_run(self._id).data.tags
+        if _NOTE in tags and sha256(tags[_NOTE].encode()) != tags.get(_NOTE_HASH):
+            return
+        text = text.replace("{run}", self._id).replace("{experiment}", self._experiment)
+        self._set_tags({_NOTE: text, _NOTE_HASH: sha256(text.encode())})
+
+    @_posted
+    def log_model(self, weights: Path, name: str, about: str, tags: Mapping[str, str]) -> None:
+        """Register weights as a version of a model that can be served (`workflow.serving`).
+
+        Args:
+            weights: The file. Weights that are registered already are not registered again.
+            name: Of the registered model.
+            about: Description of the version.
+            tags: Of the version. The alias ``best`` moves here if this version
+                is the better one (`is_better`).
+        """
+        client, digest = self._client, sha256(weights.read_bytes())
+        known = client.search_model_versions(f"name='{name}' and tags.`{_WEIGHTS_HASH}`='{digest}'")
+        if known:
+            version = known[0]
+        else:
+            if not client.search_registered_models(f"name='{name}'"):
+                client.create_registered_model(name, description=ABOUT_MODEL.format(name=name))
+            model = self._upload_model(weights)
+            version = client.create_model_version(
+                name,
+                model.model_uri,
+                run_id=self._id,
+                tags={_WEIGHTS_HASH: digest, **tags},
+                description=about,
+                model_id=model.model_id,
+            )
+        best = client.get_registered_model(name).aliases.get(BEST)
+        if best is None or is_better(version, client.get_model_version(name, best)):
+            client.set_registered_model_alias(name, BEST, version.version)
+
+    @_posted
+    def watch_machine(self) -> None:
+        """Log load, memory and traffic of the machine until the run is closed."""
+        from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+        self._machine = SystemMetricsMonitor(
+            self._id, resume_logging=True, tracking_uri=tracking_uri()
+        )
+        self._machine.start()
+
+    def close(self, status: str) -> None:
+        """Set the run's status, ``FINISHED``, ``FAILED`` or ``KILLED``, and wait for delivery."""
+        self._finish(status)
+        self.is_delivered = self._outbox.close()
+
+    def _open(self, fingerprint: str, name: str) -> None:
+        client = _client()
+        self._experiment = _experiment_id(client)
+        query = f"tags.fingerprint = '{fingerprint}'"
+        found = client.search_runs([self._experiment], query, max_results=1)
+        if found:
+            self._id, self._ended_at = found[0].info.run_id, found[0].info.end_time
+            if self._is_training:
+                client.update_run(self._id, status="RUNNING")
+        else:
+            tags = {"fingerprint": fingerprint} | provenance()
+            self._id = client.create_run(self._experiment, tags=tags, run_name=name).info.run_id
+        self._client = client
+
+    @_posted
+    def _finish(self, status: str) -> None:
+        if self._machine is not None:
+            self._machine.finish()
+        # Who delivers later does not change how long the training took.
+        ended_at = None if self._is_training else self._ended_at
+        self._client.set_terminated(self._id, status, ended_at)
+
+    def _set_tags(self, tags: Mapping[str, str]) -> None:
+        from mlflow.entities import RunTag
+
+        self._client.log_batch(self._id, tags=[RunTag(k, v) for k, v in tags.items()])
+
+    def _send(self, rows: Sequence[tuple[int, Mapping[str, float]]]) -> None:
+        """Send numbers by step."""
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)
-        metrics = [Metric(_metric_name(k), float(v), now, step) for k, v in numbers.items()]
+        metrics = [Metric(k, v, now, step) for step, row in rows for k, v in row.items()]
         for start in range(0, len(metrics), 1000):  # the server takes 1000 a call
             self._client.log_batch(self._id, metrics=metrics[start : start + 1000])
 
-    def _send_model(self, weights: Path) -> None:
+    def _upload_model(self, weights: Path) -> Any:
         import mlflow
         from mlflow.models import ModelSignature
         from mlflow.types.schema import ColSpec, DataType, Schema
@@ -124,8 +275,9 @@ class Run:
         files = [ColSpec(DataType.binary, name) for name in ("image", "mask")]
         answer = [ColSpec(DataType.string, "image")]
         mlflow.set_tracking_uri(tracking_uri())
-        with mlflow.start_run(run_id=self._id):
-            mlflow.pyfunc.log_model(
+        with mlflow.start_run(run_id=self._id, log_system_metrics=False), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "An input example was not provided")
+            return mlflow.pyfunc.log_model(
                 name="network",
                 python_model=str(_SERVING),
                 artifacts={"weights": str(weights)},
@@ -134,37 +286,20 @@ class Run:
                 pip_requirements=_MODEL_NEEDS,
             )
 
-    def _log(self, send: Callable[[], object]) -> None:
-        """Send something about this run, as long as the server has answered so far."""
-        if self.is_logged:
-            self._attempt(send)
-
-    def _call(self, method: str, *arguments: object, **options: object) -> None:
-        """Call a method of the client on this run."""
-        self._log(lambda: getattr(self._client, method)(self._id, *arguments, **options))
-
-    def _attempt(self, call: Callable[[], object]) -> None:
-        try:
-            call()
-        except Exception as error:  # a view that fails must never fail the work it shows
-            self._client = None
-            log.warning(
-                "MLflow at %s can't be reached or refused (%s: %s); going on without it. "
-                "`python -m workflow.tracking sync` delivers the numbers later.",
-                tracking_uri(),
-                type(error).__name__,
-                " ".join(str(error).split())[:300],
-            )
-
 
 @contextmanager
-def open_run(fingerprint: str, name: str) -> Iterator[Run]:
-    """Open the run of this fingerprint, or go on in it, and close it with how the block ended."""
-    run = Run(fingerprint, name)
+def open_run(fingerprint: str, name: str, *, is_training: bool = True) -> Iterator[Run]:
+    """Open the run of this fingerprint, or go on in it, and close it with how the block ended.
+
+    Args:
+        fingerprint: Of the run.
+        name: Of a run that is not there yet.
+        is_training: Whether the time it takes is that of the run; else something is added to it.
+    """
+    run = Run(fingerprint, name, is_training=is_training)
     try:
-        run.log_tags(_provenance())
         yield run
-    except SystemExit:
+    except (SystemExit, KeyboardInterrupt):
         run.close("KILLED")
         raise
     except BaseException:
@@ -173,106 +308,118 @@ def open_run(fingerprint: str, name: str) -> Iterator[Run]:
     run.close("FINISHED")
 
 
-def tracking_uri() -> str:
-    """Return where runs are logged: ``MLFLOW_TRACKING_URI``, or the SQLite file of this folder."""
-    return os.environ.get("MLFLOW_TRACKING_URI", DEFAULT_STORE)
+@contextmanager
+def training_run(about: Mapping[str, str], fingerprint: str) -> Iterator[Run]:
+    """Open the run of a training, or go on in it.
+
+    Args:
+        about: Its plan, as it will stand in the header of the weights.
+        fingerprint: Of plan and data.
+    """
+    training = Training(about, fingerprint)
+    with open_run(fingerprint, _name(training)) as run:
+        _log_training(run, training)
+        run.log_tags(provenance())
+        run.describe(description(training.params, fingerprint))
+        run.watch_machine()
+        yield run
 
 
-def flatten(values: Mapping[str, object], separator: str = ".") -> dict[str, Any]:
-    """Return nested mappings as one, the keys joined: ``{"a": {"b": 1}}`` is ``{"a.b": 1}``."""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            inner = flatten(value, separator)
-            flat |= {f"{key}{separator}{name}": item for name, item in inner.items()}
-        else:
-            flat[key] = value
-    return flat
+def log_report(models: Path = MODELS, reports: Path = REPORTS) -> bool:
+    """Send what MLflow lacks of a finished pipeline: curves, table, pictures, data and weights.
 
+    The report belongs to the run of the partial convolutions; that of the plain network, which
+    they are compared with, has its curves and its weights.
 
-def log_report(models: Path = MODELS, reports: Path = REPORTS) -> None:
-    """Log table, pictures and weights of a finished pipeline into the run that trained them.
+    Returns:
+        Whether all was delivered.
 
     Raises:
-        DataError: If there is no finished report to log.
+        DataError: If there is nothing finished to send, or it is damaged.
     """
-    # The plain network, where it was trained too, is the comparison: its run holds its curves.
-    found = [models / kind / "last.safetensors" for kind in ("pconv", "plain")]
-    weights = next((path for path in found if path.is_file()), None)
-    if weights is None or not (reports / "metrics.json").is_file():
-        raise DataError(f"{models}, {reports}: nothing finished to log; `dvc repro` makes it")
-    about = read_about(weights)
-    with open_run(about["fingerprint"], _run_name(about)) as run:
-        run.log_params(read_params().model_dump(mode="json"))
-        run.log_metrics(json.loads((reports / "metrics.json").read_text()))
-        run.log_files(*sorted(reports.iterdir()), folder="report")
-        run.log_files(models)
-        run.log_model(weights)
+    trained = finished_trainings(models)
+    has_report = (reports / "metrics.json").is_file()
+    done = [
+        _log_finished(training, reports if has_report and training is trained[0] else None)
+        for training in trained
+    ]
+    return all(done)
 
 
-def log_training(models: Path = MODELS) -> None:
-    """Log every epoch of the finished trainings from their ``log.jsonl``."""
-    for path in sorted(models.glob("*/log.jsonl")):
-        about = read_about(path.parent / "last.safetensors")
-        with open_run(about["fingerprint"], _run_name(about)) as run:
-            for line in path.read_text().splitlines():
-                record = json.loads(line)
-                run.log_metrics(record, step=int(record["epoch"]))
+def tracking_uri() -> str:
+    """Return where runs are logged: ``MLFLOW_TRACKING_URI``, or the SQLite file of this folder."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_STORE
 
 
-def _run_name(about: Mapping[str, str]) -> str:
-    return f"{about.get('kind', 'pconv')}-{about['fingerprint'][:8]}"
+def _log_finished(training: Trained, reports: Path | None) -> bool:
+    text = partial(description, training.params, training.fingerprint)
+    with open_run(training.fingerprint, _name(training), is_training=False) as run:
+        _log_training(run, training)
+        run.log_epochs(*training.records)
+        run.log_files(training.log, folder="models")
+        if reports is not None:
+            measured = reports / "metrics.json"
+            text = partial(text, table=hole_psnr_table(measured, training.folder.parent))
+            run.log_data("evaluation", partial(data_of, "sample", made=True))
+            run.log_numbers(json.loads(measured.read_text(encoding="utf-8")))
+            run.log_table(reports / "table.csv")
+            found = [reports / name for name in _REPORT_FILES if (reports / name).exists()]
+            run.log_files(*found, folder="report")
+        run.describe(text(has_report=reports is not None))
+        run.log_model(training.weights, training.model_name, text(), training.scores())
+    return run.is_delivered
+
+
+def _log_training(run: Run, training: Training) -> None:
+    run.log_tags({"kind": training.kind})
+    run.log_params(training.params_tree())
+    run.log_data("training", partial(data_of, "train"))
+
+
+def _name(training: Training) -> str:
+    return run_name(training.params, training.kind, training.fingerprint)
 
 
 def _client() -> Any:
-    for key, value in (_PATIENCE | _SILENT).items():
+    for key, value in _SETTINGS.items():
         os.environ.setdefault(key, value)
-    logging.getLogger("alembic").setLevel(logging.WARNING)
     from mlflow import MlflowClient
 
+    for name in _QUIET:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     return MlflowClient(tracking_uri())
 
 
-def _create_experiment(client: Any) -> str:
+def _experiment_id(client: Any) -> str:
     from mlflow.exceptions import MlflowException
 
-    try:
-        return str(client.create_experiment(EXPERIMENT))
-    except MlflowException:  # another process was quicker
-        return str(client.get_experiment_by_name(EXPERIMENT).experiment_id)
+    experiment = client.get_experiment_by_name(EXPERIMENT)
+    if experiment is None:
+        # Without its kind MLflow asks whoever opens the page, and shows that of chat bots.
+        tags = {_NOTE: ABOUT_EXPERIMENT, "mlflow.experimentKind": "custom_model_development"}
+        try:
+            return str(client.create_experiment(EXPERIMENT, tags=tags))
+        except MlflowException:  # another process was quicker
+            experiment = client.get_experiment_by_name(EXPERIMENT)
+    return str(experiment.experiment_id)
 
 
-def _provenance() -> dict[str, str]:
-    """Return where the code stands: the commit, and whether files differ from it."""
-
-    def git(*arguments: str) -> str:
-        done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
-        return done.stdout.strip()
-
-    commit = git("rev-parse", "HEAD")
-    return {
-        "mlflow.source.git.commit": commit or "unknown",
-        "git.dirty": str(bool(git("status", "--porcelain", "--untracked-files=no"))).lower(),
-    }
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and np.isfinite(value)
-
-
-def _metric_name(name: str) -> str:
-    """Return the name in the characters MLflow allows."""
-    return "".join(c if c.isalnum() or c in "_-./ " else "_" for c in name)
+def _tell(error: Exception) -> None:
+    log.warning(
+        "MLflow at %s can't be reached or refused (%s: %s). The work goes on; what does not get "
+        "through, the stage report or `python -m workflow.tracking sync` delivers later.",
+        tracking_uri(),
+        type(error).__name__,
+        " ".join(str(error).split())[:300],
+    )
 
 
 def _main() -> None:
-    import argparse
-
-    parser = argparse.ArgumentParser(description="Deliver what MLflow missed, from the files.")
+    parser = argparse.ArgumentParser(description="Deliver what MLflow lacks, from the files.")
     parser.add_argument("command", choices=["sync"])
     parser.parse_args()
-    log_training()
-    log_report()
+    if not log_report():
+        raise DataError(f"{tracking_uri()}: not all was delivered; give the command again")
 
 
 if __name__ == "__main__":

@@ -74,7 +74,8 @@ def naive_unet(model, image, mask):
     levels = len(model.encoder)
     step = 2**levels
     border = (0, -image.shape[3] % step, 0, -image.shape[2] % step)
-    left = [(F.pad(image, border), F.pad(mask, border).expand(-1, image.shape[1], -1, -1))]
+    centred = F.pad(2 * image - 1, border)
+    left = [(centred, F.pad(mask, border).expand(-1, image.shape[1], -1, -1))]
     for layer in model.encoder:
         left.append(naive_row(layer, *left[-1]))
     low = left.pop()
@@ -82,7 +83,7 @@ def naive_unet(model, image, mask):
         pairs = zip(low, left.pop(), strict=True)
         both = [torch.cat([F.interpolate(x, scale_factor=2.0), skip], 1) for x, skip in pairs]
         low = naive_row(layer, *both)
-    return low[0][:, :, : image.shape[2], : image.shape[3]]
+    return (low[0][:, :, : image.shape[2], : image.shape[3]] + 1) / 2
 
 
 def example(seed=0, *, batch=2, height=64, width=64, known=0.5, dtype=torch.float32):
@@ -233,11 +234,11 @@ class TestPConvUNet:
         assert torch.equal(model(image, mask), model(image, mask.bool()))
 
     def test_all_hole(self):
-        """An image of which nothing is known gives zeros, and finite gradients."""
+        """An image of which nothing is known gives mid-grey, and finite gradients."""
         model, (image, mask) = small(), example(9)
         output = model(image, 0 * mask)
         output.sum().backward()
-        assert not output.any()
+        assert (output == 0.5).all()
         assert all(p.grad.isfinite().all() for p in model.parameters())
 
     def test_inputs_untouched(self):
@@ -302,7 +303,7 @@ class TestPlainUNet:
         """The output is that of convolutions on image and mask, enlarged and concatenated."""
         model = small("plain").double().eval()
         image, mask = example(1, dtype=torch.float64)
-        left = [torch.cat([image * mask, mask], dim=1)]
+        left = [torch.cat([(2 * image - 1) * mask, mask], dim=1)]
         for layer in model.encoder:
             x = layer.conv(left[-1])
             left.append(F.relu(x if layer.norm is None else layer.norm(x)))
@@ -310,7 +311,7 @@ class TestPlainUNet:
         for layer in model.decoder:
             low = layer.conv(torch.cat([F.interpolate(low, scale_factor=2.0), left.pop()], 1))
             low = low if layer.norm is None else F.leaky_relu(layer.norm(low), 0.2)
-        torch.testing.assert_close(model(image, mask), low)
+        torch.testing.assert_close(model(image, mask), (low + 1) / 2)
 
     def test_same_table(self):
         """It differs in the channels it takes from the image and in nothing else."""

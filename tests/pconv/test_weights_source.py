@@ -6,14 +6,16 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
+from pconv import weights_source
 from pconv.errors import WeightsError
-from pconv.weights_source import LAST_TRAINED, VARIABLE, weights_file
+from pconv.weights_source import LAST_TRAINED, SHIPPED_NAME, VARIABLE, weights_file
 
 
 @pytest.fixture(autouse=True)
 def _empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv(VARIABLE, raising=False)
+    monkeypatch.setattr(weights_source, "SHIPPED_FOLDERS", (tmp_path / "a", tmp_path / "b"))
 
 
 class FakeMlflow(ModuleType):
@@ -69,6 +71,17 @@ class TestWeightsFile:
 
     def test_variable(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Without a training the variable names the file."""
+        monkeypatch.setenv(VARIABLE, "other.safetensors")
+        with weights_file() as path:
+            assert path == Path("other.safetensors")
+
+    def test_shipped(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Without either the weights that ship are taken; the variable comes before them."""
+        shipped = tmp_path / "b" / SHIPPED_NAME
+        shipped.parent.mkdir()
+        shipped.touch()
+        with weights_file() as path:
+            assert path == shipped
         monkeypatch.setenv(VARIABLE, "other.safetensors")
         with weights_file() as path:
             assert path == Path("other.safetensors")

@@ -5,6 +5,7 @@ import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -83,12 +84,12 @@ def kill_in_checkpoint(number: int) -> None:
     save = torch.save
     saved = 0
 
-    def save_half(content: object, path: Path) -> None:
+    def save_half(content: object, file: BinaryIO) -> None:
         nonlocal saved
         saved += 1
-        save(content, path)
+        save(content, file)
         if saved == number:
-            os.truncate(path, path.stat().st_size // 2)
+            file.truncate(file.tell() // 2)
             os.kill(os.getpid(), signal.SIGKILL)
 
     checkpoints.torch.save = save_half

@@ -1,23 +1,35 @@
 """The evaluate stage: every method on every pair, the same numbers however it is split."""
 
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+import yaml
+from safetensors.torch import save_file
 
 from pconv import baselines
 from pconv.errors import DataError
+from pconv.features import vgg16_features
 from pconv.images import write_image, write_mask
 from pconv.unet import PConvUNet
 from pconv.weights import save_weights
+from tests.interrupted import ROOT, kill_when
 from workflow.fills import fill_pairs, network_names
-from workflow.pairs import Pair, load_pair, write_pairs
-from workflow.params import EvaluateParams
+from workflow.pairs import Pair, load_pair, read_pairs, write_pairs
+from workflow.params import EvaluateParams, load_params
 from workflow.shards import Shard
-from workflow.stages.evaluate import COLUMNS, Job, evaluate_pairs
+from workflow.stages import evaluate
+from workflow.stages.evaluate import COLUMNS, Job, Plan, evaluate_pairs
 
 SIZE = 32
 PARAMS = EvaluateParams(
@@ -53,24 +65,65 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
     torch.manual_seed(0)
     for name in ("first", "last"):
         save_weights(root / f"models/pconv/{name}.safetensors", PConvUNet(width=2, levels=3))
-    paths = ("sample.csv", "raw", "masks", "models", "out")
+    paths = ("sample.csv", "raw", "masks", "models", "out", "state")
     return Job(PARAMS, *(root / path for path in paths))
 
 
-def table(job: Job, shards: int, out: str) -> pd.DataFrame:
-    """Return the whole table, measured in so many shards."""
+def measured(job: Job, shards: int, out: str) -> str:
+    """Measure in so many shards, each on its own, and return their rows one after another."""
     job = replace(job, out=job.out / out)
-    evaluate_pairs(job, [Shard(index, shards) for index in range(shards)])
-    files = sorted(job.out.glob("*/pairs.csv"))
-    parts = [pd.read_csv(path, dtype={"features": object}) for path in files]
-    assert len(parts) == shards
-    return pd.concat(parts, ignore_index=True)
+    for index in range(shards):
+        evaluate_pairs(job, [Shard(index, shards)])
+    return joined(job.out)
+
+
+def joined(out: Path) -> str:
+    """Return the rows of all shards one after another, with one head."""
+    files = sorted(out.glob("*/pairs.csv"))
+    parts = [path.read_text().splitlines(keepends=True) for path in files]
+    assert {part[0] for part in parts} == {",".join(COLUMNS) + "\n"}
+    return "".join([parts[0][0], *(line for part in parts for line in part[1:])])
+
+
+def batches_left(job: Job) -> list[str]:
+    """Return the names of the batches that are kept."""
+    return sorted(path.name for path in job.state.glob("*/*.csv"))
+
+
+def watch(monkeypatch: pytest.MonkeyPatch, stop_at: int = -1) -> list[int]:
+    """Return a list that gets the number of each batch that is measured; one of them may fail."""
+    done = []
+    original = evaluate._measured
+
+    def measure(job: Job, plan: Plan, number: int) -> str:
+        if number == stop_at:
+            raise InterruptedError
+        done.append(number)
+        return original(job, plan, number)
+
+    monkeypatch.setattr(evaluate, "_measured", measure)
+    return done
+
+
+def interrupt(job: Job, shards: list[Shard]) -> None:
+    """Measure all batches but the third, in this process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PCONV_WORKERS", "1")
+        watch(patch, stop_at=2)
+        with pytest.raises(InterruptedError):
+            evaluate_pairs(job, shards)
 
 
 @pytest.fixture(scope="module")
-def whole(job: Job) -> pd.DataFrame:
+def text(job: Job) -> str:
+    """The table as it is written, measured in one shard."""
+    return measured(job, 1, "one")
+
+
+@pytest.fixture(scope="module")
+def whole(text: str) -> pd.DataFrame:
     """The table, measured in one shard."""
-    return table(job, 1, "one")
+    return pd.read_csv(StringIO(text), dtype={"features": object})
 
 
 class TestEvaluatePairs:
@@ -111,21 +164,136 @@ class TestEvaluatePairs:
         assert row["psnr_hole"] == pytest.approx(10 * np.log10(255**2 / (error**2).mean()))
         assert row["l1_hole"] == pytest.approx(np.abs(error).mean() / 255)
 
-    def test_shards(self, job: Job, whole: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Three shards give the same rows to the last digit."""
-        monkeypatch.setenv("PCONV_WORKERS", "1")
-        split = table(job, 3, "three")
-        order = ["pair", "method"]
-        pd.testing.assert_frame_equal(
-            split.sort_values(order, ignore_index=True),
-            whole.sort_values(order, ignore_index=True),
-            check_exact=True,
-        )
+    @pytest.mark.parametrize("shards", [2, 3, 5])
+    def test_shards(self, job: Job, text: str, shards: int) -> None:
+        """Any number of shards gives the same bytes, even more shards than batches."""
+        assert measured(job, shards, str(shards)) == text
+
+    def test_batches(self, job: Job) -> None:
+        """Networks see the same pictures together in any number of shards.
+
+        They must: at full width a picture alone comes out otherwise, in the last digits, than
+        the same picture among others.
+        """
+        plan = Plan.of(job)
+        assert [len(batch) for batch in plan.batches] == [3, 3, 2]
+        for count in (1, 2, 3, 8):
+            found = [number for i in range(count) for number in plan.numbers(Shard(i, count))]
+            assert found == [0, 1, 2]
 
     def test_raises_without_networks(self, job: Job, tmp_path: Path) -> None:
         """Without weights it says which stage makes them."""
         with pytest.raises(DataError, match="no weights; the stage train makes them"):
             evaluate_pairs(replace(job, models=tmp_path), [Shard(0, 1)])
+
+
+class TestRestart:
+    """A run that did not come to its end."""
+
+    def test_resume(self, job: Job, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The next run measures what is missing, even when its shards are others."""
+        monkeypatch.setenv("PCONV_WORKERS", "1")
+        job = replace(job, out=job.out / "resumed")
+        interrupt(job, [Shard(0, 2), Shard(1, 2)])
+        shutil.rmtree(job.out)  # as DVC does before it runs the stage again
+        assert batches_left(job) == ["000000.csv", "000001.csv"]
+        done = watch(monkeypatch)
+        evaluate_pairs(job, [Shard(i, 3) for i in range(3)])
+        assert done == [2]
+        assert joined(job.out) == text
+        assert not any(job.state.iterdir())
+
+    def test_one_shard(self, job: Job, text: str) -> None:
+        """A shard that is made alone forgets its own batches and leaves those of others."""
+        job = replace(job, out=job.out / "alone")
+        interrupt(job, [Shard(0, 1)])
+        evaluate_pairs(job, [Shard(0, 3)])
+        assert batches_left(job) == ["000001.csv"]
+        evaluate_pairs(job, [Shard(1, 3)])
+        evaluate_pairs(job, [Shard(2, 3)])
+        assert joined(job.out) == text
+        assert batches_left(job) == []
+
+    @pytest.mark.parametrize("what", ["weights", "params", "photo", "mask", "sample", "features"])
+    def test_others(
+        self, job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+    ) -> None:
+        """Nothing is taken over that was measured with something else."""
+        shutil.copytree(job.sample.parent, tmp_path / "copy", dirs_exist_ok=True)
+        root = tmp_path / "copy"
+        features = root / "vgg.safetensors"
+        save_file(vgg16_features("random", 1).state_dict(), features)
+        params = PARAMS.model_copy(update={"features": str(features)})
+        paths = ("sample.csv", "raw", "masks", "models", "out", "state")
+        job = Job(params, *(root / path for path in paths))
+        interrupt(job, [Shard(0, 1)])
+        if what == "params":
+            job = replace(job, params=params.model_copy(update={"vgg_pairs": 5}))
+        elif what == "weights":
+            save_weights(root / "models/pconv/last.safetensors", PConvUNet(width=2, levels=3))
+        elif what == "features":
+            save_file(vgg16_features("random", 2).state_dict(), features)
+        elif what == "sample":
+            write_pairs(job.sample, read_pairs(job.sample)[1:])
+        elif what == "photo":
+            write_image(root / "raw/valid/gt/b.png", np.full((40, 50, 3), 7, np.uint8))
+        else:
+            write_mask(root / "raw/valid/or/b/b_3.png", np.eye(40, 50) == 0)
+        done = watch(monkeypatch)
+        evaluate_pairs(job, [Shard(0, 1)])
+        assert done == [0, 1, 2]
+        assert not any(job.state.iterdir())
+
+    @pytest.mark.engines
+    @pytest.mark.slow
+    def test_killed_under_dvc(
+        self, job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """`dvc repro`, killed amid the evaluation, goes on at its next call: the same bytes."""
+        folder = make_dvc_project(job, tmp_path, monkeypatch)
+        status = kill_when(
+            lambda: len(list(folder.glob("checkpoints/evaluate/*/*.csv"))) >= 3,
+            f"import os; os.chdir({str(folder)!r})\n"
+            "from dvc.cli import main; raise SystemExit(main(['repro']))",
+            workers=2,
+            patience_s=300,  # two programs have to start, and the machine may be busy
+        )
+        assert status == -signal.SIGKILL
+        assert not (folder / "dvc.lock").exists()
+        done = subprocess.run(["dvc", "repro"], cwd=folder, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+        going_on = re.search(
+            r"evaluate: (\d+) of (\d+) batches are finished; going on", done.stderr
+        )
+        assert going_on, done.stderr
+        assert 3 <= int(going_on[1]) < int(going_on[2])
+        paths = ("data/sample.csv", "data/raw", "data/masks/valid", "models", "unbroken", "state")
+        params = load_params(EvaluateParams, folder / "params.yaml")
+        unbroken = Job(params, *(folder / path for path in paths))
+        evaluate_pairs(unbroken, [Shard(0, 1)])
+        assert joined(folder / "data/evaluation") == joined(unbroken.out)
+
+
+def make_dvc_project(job: Job, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Make a DVC project of this one's stage evaluate alone, with enough pairs to be killed in."""
+    root = job.sample.parent
+    shutil.copytree(root / "raw", folder / "data/raw")
+    shutil.copytree(root / "models", folder / "models")
+    (folder / "data/masks/valid").mkdir(parents=True)
+    pairs = read_pairs(job.sample)
+    many = [replace(pair, id=f"{pair.id}-{i}") for pair in pairs for i in range(12)]
+    write_pairs(folder / "data/sample.csv", many)
+    params = yaml.safe_load((ROOT / "presets/tiny.yaml").read_text())
+    (folder / "params.yaml").write_text(yaml.safe_dump(params))
+    stage = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]["evaluate"]
+    stage["deps"] = [path for path in stage["deps"] if not path.endswith(".py")]
+    (folder / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"evaluate": stage}}))
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("DVC_NO_ANALYTICS", "true")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder / ".cache"))
+    subprocess.run(["dvc", "init", "--no-scm", "-q"], cwd=folder, check=True)
+    return folder
 
 
 class TestFillPairs:

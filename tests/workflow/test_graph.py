@@ -5,7 +5,15 @@ from pathlib import Path
 import pytest
 
 from pconv.errors import DataError
-from workflow.graph import Stage, all_outputs, followers, job_inputs, load_stages
+from workflow.graph import (
+    Stage,
+    all_outputs,
+    followers,
+    is_result,
+    job_inputs,
+    job_resources,
+    load_stages,
+)
 
 DVC_YAML = """
 stages:
@@ -75,7 +83,8 @@ class TestJobs:
         """A sharded stage makes a folder a shard, each by a command of its own."""
         masks, _ = stages
         assert all_outputs(masks) == ["data/masks/0000", "data/masks/0001"]
-        assert masks.shard_command("0001").endswith("--shards 2 --shard 1/2")
+        assert masks.job_name == "masks_shard"
+        assert masks.job_command(gpus=0, shard="0001").endswith("--shards 2 --shard 1/2")
 
     def test_inputs(self, stages: list[Stage]) -> None:
         """The next stage waits for each shard folder, and for its section of params.yaml."""
@@ -91,3 +100,26 @@ class TestJobs:
         masks, train = stages
         assert followers(masks, stages) == ["models", "log.json"]
         assert followers(train, stages) == []
+
+    def test_gpus(self, stages: list[Stage]) -> None:
+        """From two GPUs on each gets a process; the rest of the command stays dvc.yaml's."""
+        masks, train = stages
+        assert train.job_name == "train"
+        assert train.job_command(gpus=0) == train.job_command(gpus=1) == train.command
+        assert train.job_command(gpus=4) == (
+            "torchrun --standalone --nproc-per-node=4 "
+            "-m workflow.stages.train --masks data/masks/ --out models/"
+        )
+        assert masks.job_command(4, "0000") == masks.job_command(0, "0000")
+
+    def test_resources(self, stages: list[Stage]) -> None:
+        """Snakemake's names; no word of GPUs where none is wanted."""
+        masks, train = stages
+        assert job_resources(masks) == {"mem_mb": 100, "runtime": 5}
+        assert job_resources(train) == {"mem_mb": 100, "runtime": 5, "gpu": 1}
+
+    def test_results(self, stages: list[Stage]) -> None:
+        """What no stage reads is for people."""
+        masks, train = stages
+        assert not is_result(masks, stages)
+        assert is_result(train, stages)

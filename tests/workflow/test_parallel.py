@@ -1,12 +1,18 @@
 """One function over many items, in any number of processes."""
 
 import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import pytest
 
-from pconv.errors import DataError, MaskError
-from workflow.parallel import map_items
+from pconv.errors import DataError, MaskError, ParameterError
+from tests.interrupted import PATIENCE_S
+from workflow.parallel import map_items, worker_count
 
 
 def refuse(item: int, bad: int) -> int:
@@ -20,6 +26,34 @@ def die(item: int) -> int:
     """End the process as the kernel does when memory runs out."""
     os.kill(os.getpid(), 9)
     return item
+
+
+def process_of(item: int) -> int:
+    """Return the process that this runs in, after long enough for the others to take an item."""
+    time.sleep(0.2)
+    return os.getpid()
+
+
+def sleep(item: int, *, folder: Path) -> None:
+    """Leave the name of this process, and take longer than any test waits."""
+    (folder / str(os.getpid())).touch()
+    time.sleep(10 * PATIENCE_S)
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Wait for a condition, and fail if it does not come."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def is_running(process: Path) -> bool:
+    """Return whether a process, by its folder in /proc, still runs: a zombie does not."""
+    try:
+        return (process / "stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 @pytest.fixture(autouse=True)
@@ -54,3 +88,47 @@ class TestMapItems:
         """A killed worker is an error that says what to do."""
         with pytest.raises(DataError, match=r"numbers: .* was killed.*PCONV_WORKERS"):
             list(map_items(die, range(4), what="numbers"))
+
+    @pytest.mark.parametrize("workers", ["1", "2"])
+    def test_long(self, workers: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Long items go to the processes one by one, few as they are."""
+        monkeypatch.setattr("workflow.parallel._ITEMS_WORTH_A_PROCESS", 500)
+        monkeypatch.setenv("PCONV_WORKERS", workers)
+        found = set(map_items(process_of, range(4), what="numbers", long=True))
+        assert (os.getpid() in found) == (workers == "1")
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+    def test_parent_killed(self, tmp_path: Path) -> None:
+        """When only the parent is killed, its workers do not outlive it."""
+        code = (
+            "from functools import partial\n"
+            "from pathlib import Path\n"
+            "from tests.workflow.test_parallel import sleep\n"
+            "from workflow.parallel import map_items\n"
+            f"make = partial(sleep, folder=Path({str(tmp_path)!r}))\n"
+            "list(map_items(make, range(4), what='sleep', long=True))"
+        )
+        process = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[2])
+        try:
+            wait_until(lambda: len(list(tmp_path.iterdir())) == 2)
+        finally:
+            process.kill()
+            process.wait()
+        workers = [Path("/proc") / path.name for path in tmp_path.iterdir()]
+        wait_until(lambda: not any(is_running(worker) for worker in workers))
+
+
+class TestWorkerCount:
+    """How many processes."""
+
+    def test_values(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """At most one a task, at least one, and as many as asked for."""
+        monkeypatch.setenv("PCONV_WORKERS", "3")
+        assert [worker_count(n) for n in (0, 1, 2, 9)] == [1, 1, 2, 3]
+
+    @pytest.mark.parametrize("text", ["0", "-1", "many", "1.5"])
+    def test_raises(self, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+        """Other values are refused by name."""
+        monkeypatch.setenv("PCONV_WORKERS", text)
+        with pytest.raises(ParameterError, match="PCONV_WORKERS"):
+            worker_count(2)

@@ -56,8 +56,8 @@ class Project:
     def outputs(self, name: str = "reports") -> Outputs:
         """Where the stage writes."""
         folder = self.root / name
-        files = ("index.html", "table.md", "table.csv", "metrics.json", "curves.csv", "figures")
-        return Outputs(*(folder / file for file in files))
+        files = ("index.html", "table.md", "table.csv", "metrics.json", "headline.json")
+        return Outputs(*(folder / file for file in (*files, "curves.csv", "figures")))
 
     @property
     def shard(self) -> Path:
@@ -274,6 +274,15 @@ class TestWriteReport:
         assert float(row["mean"]) == pytest.approx(total / count, rel=1e-5)
         assert float(row["low"]) < total / count < float(row["high"])
 
+    def test_headline(self, reported: Project) -> None:
+        """headline.json holds a few numbers of our last weights, those of metrics.json."""
+        tree = json.loads(reported.outputs().metrics.read_text())["pconv-last"]
+        headline = json.loads(reported.outputs().headline.read_text())
+        assert set(headline) == {"all", "ec", "or", "walk", "strokes", "rectangles"}
+        assert set(headline["all"]) == {"psnr_hole", "ssim_hole", "perceptual", "style"}
+        assert set(headline["ec"]) == {"psnr_hole"}
+        assert all(numbers.items() <= tree[kind].items() for kind, numbers in headline.items())
+
     def test_paper_beside(self, reported: Project) -> None:
         """The paper's numbers stand beside the EC and OR numbers, with the note on them."""
         text = reported.outputs().table.read_text()
@@ -311,6 +320,8 @@ class TestWriteReport:
         monkeypatch.setattr(examples, "fill_pairs", stub_fill)
         outputs = make_project(tmp_path, methods, kinds).write()
         assert set(json.loads(outputs.metrics.read_text())) == set(methods)
+        ours = {"all", *kinds} if "pconv-last" in methods else set()
+        assert set(json.loads(outputs.headline.read_text())) == ours
 
     def test_without_vgg(self, undrawn: Project) -> None:
         """Without loss columns the report says so and leaves their rows out."""

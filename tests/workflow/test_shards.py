@@ -18,8 +18,9 @@ from workflow.shards import (
     chosen_shards,
     for_each_shard,
     shard_argument,
-    worker_count,
 )
+
+TWO = [Shard(0, 2), Shard(1, 2)]
 
 
 def parsed(*arguments: str) -> list[Shard]:
@@ -32,6 +33,12 @@ def parsed(*arguments: str) -> list[Shard]:
 def write_name(folder: Path, shard: Shard) -> None:
     """Leave a file named after the shard."""
     (folder / shard.name).touch()
+
+
+def make_folder(folder: Path, shard: Shard) -> None:
+    """Leave a folder named after the shard, with a file in it."""
+    (folder / shard.name).mkdir(exist_ok=True)
+    (folder / shard.name / "item").touch()
 
 
 def die(folder: Path, shard: Shard) -> None:
@@ -84,33 +91,41 @@ class TestForEachShard:
         """Every shard is made."""
         monkeypatch.setenv("PCONV_WORKERS", workers)
         shards = [Shard(index, 5) for index in range(5)]
-        for_each_shard(partial(write_name, tmp_path), shards, what="test")
+        for_each_shard(partial(write_name, tmp_path), shards, what="test", folders=[])
         assert sorted(path.name for path in tmp_path.iterdir()) == [s.name for s in shards]
 
     def test_killed_worker(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """A killed worker ends the stage with its name; nothing hangs."""
         monkeypatch.setenv("PCONV_WORKERS", "2")
         with pytest.raises(DataError, match="masks: a worker process was killed"):
-            for_each_shard(partial(die, tmp_path), [Shard(0, 2), Shard(1, 2)], what="masks")
+            for_each_shard(partial(die, tmp_path), TWO, what="masks", folders=[])
 
     def test_error_of_a_worker(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """A worker's own error reaches the caller as it is."""
         monkeypatch.setenv("PCONV_WORKERS", "2")
         with pytest.raises(DataError, match=r"000[01]: bad"):
-            for_each_shard(partial(refuse, tmp_path), [Shard(0, 2), Shard(1, 2)], what="masks")
+            for_each_shard(partial(refuse, tmp_path), TWO, what="masks", folders=[])
 
+    @pytest.mark.parametrize(
+        ("shards", "left"),
+        [
+            (TWO, ["0000", "0001", "notes", "tables"]),
+            ([Shard(0, 1)], ["0000", "notes", "tables"]),
+            ([Shard(1, 2)], ["0000", "0001", "0002", "0011", "notes", "tables"]),
+        ],
+    )
+    def test_other_shards(self, tmp_path: Path, shards: list[Shard], left: list[str]) -> None:
+        """All shards of a count push out those of another count, one alone touches no other."""
+        for name in ("0000", "0001", "0002", "0011", "tables"):
+            (tmp_path / name).mkdir()
+            (tmp_path / name / "old").touch()
+        (tmp_path / "notes").touch()
+        for_each_shard(partial(make_folder, tmp_path), shards, what="test", folders=[tmp_path])
+        assert sorted(path.name for path in tmp_path.iterdir()) == left
 
-class TestWorkerCount:
-    """How many processes."""
-
-    def test_values(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """At most one a shard, at least one, and as many as asked for."""
-        monkeypatch.setenv("PCONV_WORKERS", "3")
-        assert [worker_count(n) for n in (0, 1, 2, 9)] == [1, 1, 2, 3]
-
-    @pytest.mark.parametrize("text", ["0", "-1", "many", "1.5"])
-    def test_raises(self, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
-        """Other values are refused by name."""
-        monkeypatch.setenv("PCONV_WORKERS", text)
-        with pytest.raises(ParameterError, match="PCONV_WORKERS"):
-            worker_count(2)
+    def test_other_shards_after_an_error(self, tmp_path: Path) -> None:
+        """As long as a shard is missing, what was there before stays."""
+        (tmp_path / "0005").mkdir()
+        with pytest.raises(DataError, match="bad"):
+            for_each_shard(partial(refuse, tmp_path), TWO, what="test", folders=[tmp_path])
+        assert (tmp_path / "0005").is_dir()

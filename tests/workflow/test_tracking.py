@@ -1,26 +1,41 @@
-"""MLflow as a view: found again, complete, and never in the way."""
+"""MLflow as a view: found again, complete, nothing twice, and never in the way.
 
+On the default store, an SQLite file, and on a real server with PostgreSQL where that is installed.
+"""
+
+import json
 import logging
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from tests.mlflow_stores import STORES, store_of
 from workflow import tracking
+from workflow.run_files import SCORE, SCORED_ON, data_set
+from workflow.tracking import Run, open_run
 
 pytestmark = pytest.mark.filterwarnings("ignore::Warning")  # MLflow's and SQLAlchemy's own
 
+PIXELS = np.zeros((4, 4, 3), np.uint8)
 
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """One SQLite store for the module: making one takes seconds."""
-    return f"sqlite:///{tmp_path_factory.mktemp('store')}/mlflow.db"
+
+@pytest.fixture(scope="module", params=STORES)
+def store(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    """One store of each kind for the module: making one takes seconds."""
+    with store_of(request.param, tmp_path_factory.mktemp("store")) as uri:
+        yield uri
 
 
 @pytest.fixture
-def client(store: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[object]:
-    """A client of the store that the module logs to; artifacts go to the test's folder."""
+def client(store: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> object:
+    """A client of the store that the module logs to; the current folder is the test's."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
     monkeypatch.chdir(tmp_path)
     from mlflow import MlflowClient
@@ -36,69 +51,266 @@ def only_run(client: object, fingerprint: str) -> object:
     return found[0]
 
 
+def history(client: object, run: object, name: str) -> list[tuple[int, float]]:
+    """Return steps and values of a metric, in the order of the steps."""
+    points = client.get_metric_history(run.info.run_id, name)
+    return sorted((point.step, point.value) for point in points)
+
+
+def epoch(number: int, total: float) -> dict[str, float | None]:
+    """Return a record as a training writes it."""
+    return {"epoch": number, "total": total, "hole": total / 2, "valid_hole_psnr": None}
+
+
 class TestOpenRun:
     """A run and its fingerprint."""
 
     def test_values(self, client: object) -> None:
         """Parameters, metrics by step, tags and the status are there."""
-        with tracking.open_run("abc", "first") as run:
-            run.log_params({"train": {"lr": 1e-3, "kinds": ["pconv"]}})
-            for epoch in (1, 2):
-                run.log_metrics({"hole": 1.0 / epoch, "phase": "one", "none": None}, step=epoch)
+        with open_run("abc", "first") as run:
+            run.log_params({"train": {"lr": 1e-3, "kinds": ["pconv"], "anneal": True}})
+            run.log_tags({"kind": "pconv"})
+            run.log_epochs(epoch(1, 4.0) | {"images_per_s": 7.0})
+            run.log_epochs(epoch(2, 2.0) | {"valid_hole_psnr": 20.0})
+            run.log_numbers({"telea": {"ec": {"psnr": 21.5, "pairs": 3, "note": "x", "tv": None}}})
         logged = only_run(client, "abc")
-        assert logged.data.params == {"train.lr": "0.001", "train.kinds": "['pconv']"}
-        assert logged.data.metrics == {"hole": 0.5}
-        history = client.get_metric_history(logged.info.run_id, "hole")
-        assert [(m.step, m.value) for m in history] == [(1, 1.0), (2, 0.5)]
+        assert run.is_delivered
+        assert logged.info.run_name == "first"
         assert logged.info.status == "FINISHED"
-        assert "git.dirty" in logged.data.tags
+        wanted = {"train.lr": "0.001", "train.kinds": '["pconv"]', "train.anneal": "true"}
+        assert logged.data.params == wanted
+        assert history(client, logged, "train/total") == [(1, 4.0), (2, 2.0)]
+        assert logged.data.metrics == {
+            "train/total": 2.0,
+            "train/hole": 1.0,
+            "valid/hole_psnr": 20.0,
+            "speed/images_per_s": 7.0,
+            "telea/ec/psnr": 21.5,
+            "telea/ec/pairs": 3.0,
+        }
+        assert {"kind", "git.dirty", "mlflow.source.git.commit"} <= logged.data.tags.keys()
 
     def test_is_found_again(self, client: object) -> None:
         """The same fingerprint goes on in the same run; a changed parameter doesn't break it."""
-        for hole in (0.5, 0.25):
-            with tracking.open_run("again", "x") as run:
-                run.log_params({"report": {"draws": hole}})
-                run.log_metrics({"hole": hole})
-                assert run.is_logged
-        assert only_run(client, "again").data.metrics == {"hole": 0.25}
+        for draws in (100, 200):
+            with open_run("again", "x") as run:
+                run.log_params({"report": {"draws": draws}})
+                run.log_numbers({"hole": draws})
+            assert run.is_delivered
+        logged = only_run(client, "again")
+        assert logged.data.metrics == {"hole": 200.0}
+        assert logged.data.params == {"report.draws": "100"}
 
-    @pytest.mark.parametrize(("error", "status"), [(ValueError, "FAILED"), (SystemExit, "KILLED")])
+    def test_nothing_twice(self, client: object) -> None:
+        """Epochs, numbers and pictures that a run has are not sent again; other values are."""
+        for _ in range(2):
+            with open_run("twice", "x") as run:
+                run.log_epochs(epoch(1, 4.0), epoch(2, 2.0))
+                run.log_numbers({"psnr": 20.0})
+                run.log_picture("fills", PIXELS, 2)
+        with open_run("twice", "x") as run:
+            run.log_epochs(epoch(1, 4.0), epoch(2, 3.0))
+        assert run.is_delivered
+        logged = only_run(client, "twice")
+        assert history(client, logged, "train/total") == [(1, 4.0), (2, 2.0), (2, 3.0)]
+        assert history(client, logged, "psnr") == [(0, 20.0)]
+        assert logged.data.metrics["train/total"] == 3.0
+        shown = client.list_artifacts(logged.info.run_id, "images")
+        assert len([file for file in shown if file.path.endswith(".png")]) == 1
+
+    @pytest.mark.parametrize(
+        ("error", "status"),
+        [(ValueError, "FAILED"), (SystemExit, "KILLED"), (KeyboardInterrupt, "KILLED")],
+    )
     def test_status(self, client: object, error: type[BaseException], status: str) -> None:
         """An error or a stop shows in the run's status, and goes on upwards."""
-        with pytest.raises(error), tracking.open_run(status, "x"):
+        with pytest.raises(error), open_run(error.__name__, "x"):
             raise error
-        assert only_run(client, status).info.status == status
+        assert only_run(client, error.__name__).info.status == status
 
-    def test_pictures_and_files(self, client: object, tmp_path: Path) -> None:
-        """Pictures by step, and folders as artifacts."""
-        (tmp_path / "report").mkdir()
-        (tmp_path / "report/table.md").write_text("| a |")
-        with tracking.open_run("files", "x") as run:
-            run.log_picture("fills", np.zeros((4, 4, 3), np.uint8), epoch=1)
-            run.log_files(tmp_path / "report")
-            assert run.is_logged
-        run_id = only_run(client, "files").info.run_id
-        assert [f.path for f in client.list_artifacts(run_id, "report")] == ["report/table.md"]
-        assert client.list_artifacts(run_id, "images")
+    def test_interrupted(self, client: object) -> None:
+        """A run that was stopped goes on as the same run, and is finished in the end."""
+
+        def stopped() -> None:
+            with open_run("resumed", "x") as run:
+                run.log_epochs(epoch(1, 4.0))
+                raise SystemExit(75)
+
+        with pytest.raises(SystemExit):
+            stopped()
+        with open_run("resumed", "x") as run:
+            run.log_epochs(epoch(2, 2.0))
+        logged = only_run(client, "resumed")
+        assert history(client, logged, "train/total") == [(1, 4.0), (2, 2.0)]
+        assert logged.info.status == "FINISHED"
+
+    def test_added_later(self, client: object) -> None:
+        """What is delivered later does not change when the run ended."""
+        with open_run("later", "x"):
+            pass
+        before = only_run(client, "later").info
+        time.sleep(0.05)
+        with open_run("later", "x", is_training=False) as run:
+            run.log_numbers({"psnr": 20.0})
+        after = only_run(client, "later").info
+        assert (after.end_time, after.status) == (before.end_time, "FINISHED")
 
     def test_server_away(
         self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
         """With nothing listening the block runs to its end, after one warning."""
         monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
-        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-        with caplog.at_level(logging.WARNING), tracking.open_run("away", "x") as run:
+        with caplog.at_level(logging.WARNING), open_run("away", "x") as run:
             run.log_params({"a": 1})
-            run.log_metrics({"a": 1})
-        assert not run.is_logged
-        ours = [r for r in caplog.records if r.name == "workflow.tracking"]
-        assert len(ours) == 1
-        assert "tracking sync" in ours[0].getMessage()
+            run.log_epochs(epoch(1, 4.0))
+        assert not run.is_delivered
+        assert len(caplog.records) == 1
+        assert "tracking sync" in caplog.records[0].getMessage()
 
 
-class TestFlatten:
-    """Nested to flat."""
+class TestRun:
+    """What a run is given."""
 
-    def test_values(self) -> None:
-        """Keys are joined, order kept."""
-        assert tracking.flatten({"a": {"b": {"c": 1}}, "d": 2}, "/") == {"a/b/c": 1, "d": 2}
+    def test_files(self, client: object, tmp_path: Path) -> None:
+        """Files and folders become artifacts."""
+        (tmp_path / "figures").mkdir()
+        (tmp_path / "figures/hero.png").write_bytes(b"png")
+        (tmp_path / "table.md").write_text("| a |")
+        with open_run("files", "x") as run:
+            run.log_files(tmp_path / "figures", tmp_path / "table.md", folder="report")
+        run_id = only_run(client, "files").info.run_id
+        names = sorted(file.path for file in client.list_artifacts(run_id, "report"))
+        assert names == ["report/figures", "report/table.md"]
+        inside = client.list_artifacts(run_id, "report/figures")
+        assert [file.path for file in inside] == ["report/figures/hero.png"]
+
+    def test_table(self, client: object, tmp_path: Path) -> None:
+        """A table that is logged again replaces the one before, and MLflow reads it."""
+        for value in (1.5, 2.5):
+            (tmp_path / "table.csv").write_text(f"method,psnr\ntelea,{value}\nmean,\n")
+            with open_run("table", "x") as run:
+                run.log_table(tmp_path / "table.csv")
+            assert run.is_delivered
+        experiment = client.get_experiment_by_name(tracking.EXPERIMENT).experiment_id
+        run_id = only_run(client, "table").info.run_id
+        table = client.load_table(experiment, "table.json", run_ids=[run_id])
+        assert table["method"].tolist() == ["telea", "mean"]
+        assert table["psnr"].iloc[0] == 2.5
+
+    def test_data(self, client: object, tmp_path: Path) -> None:
+        """Files and folders become data sets, each once, with the digest that DVC has."""
+        (tmp_path / "raw").mkdir()
+        (tmp_path / "raw/a.png").write_bytes(b"1234")
+        (tmp_path / "sample.csv").write_text("pair\n1\n")
+        names = [Path("raw"), Path("sample.csv")]
+        for _ in range(2):
+            with open_run("data", "x") as run:
+                run.log_data("training", lambda: names)
+            assert run.is_delivered
+        logged = {i.dataset.name: i for i in only_run(client, "data").inputs.dataset_inputs}
+        assert sorted(logged) == ["raw", "sample.csv"]
+        raw = logged["raw"]
+        assert raw.dataset.digest == data_set(Path("raw"))["digest"]
+        assert json.loads(raw.dataset.source) == {"uri": "raw"}
+        assert json.loads(raw.dataset.profile) == {"files": 1, "bytes": 4}
+        assert {tag.key: tag.value for tag in raw.tags} == {"mlflow.data.context": "training"}
+
+    def test_description(self, client: object) -> None:
+        """Ours is replaced by ours; what somebody wrote stays."""
+
+        def described(text: str) -> str:
+            with open_run("described", "x") as run:
+                run.describe(text)
+            return only_run(client, "described").data.tags["mlflow.note.content"]
+
+        assert described("one, {run}") == f"one, {only_run(client, 'described').info.run_id}"
+        assert described("two") == "two"
+        run_id = only_run(client, "described").info.run_id
+        client.set_tag(run_id, "mlflow.note.content", "by hand")
+        assert described("three") == "by hand"
+
+    def test_machine(self, client: object, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Load and memory are logged while a training goes on, and by nobody afterwards."""
+        monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.2")
+        with open_run("machine", "x") as run:
+            run.watch_machine()
+            deadline = time.monotonic() + 60
+            while not self.has_load(client, "machine") and time.monotonic() < deadline:
+                time.sleep(0.2)
+        logged = only_run(client, "machine").data.metrics
+        assert 0 <= logged["system/system_memory_usage_percentage"] <= 100
+        assert "SystemMetricsMonitor" not in [thread.name for thread in threading.enumerate()]
+
+    @staticmethod
+    def has_load(client: object, fingerprint: str) -> bool:
+        """Return whether the machine's load has arrived."""
+        experiment = client.get_experiment_by_name(tracking.EXPERIMENT)
+        query = f"tags.fingerprint = '{fingerprint}'"
+        found = client.search_runs([experiment.experiment_id], query)
+        return bool(found) and "system/cpu_utilization_percentage" in found[0].data.metrics
+
+
+class TestLogModel:
+    """Versions of a registered model, and the alias of the best."""
+
+    @pytest.fixture(autouse=True)
+    def _small_models(self, client: object, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Models without files: what is in them, `tests/workflow/test_serving.py` checks."""
+        from mlflow.entities import LoggedModelStatus
+
+        def upload(run: Run, weights: Path) -> object:
+            experiment = client.get_experiment_by_name(tracking.EXPERIMENT).experiment_id
+            made = client.create_logged_model(experiment, source_run_id=run._id)
+            client.finalize_logged_model(made.model_id, LoggedModelStatus.READY)
+            return SimpleNamespace(model_id=made.model_id, model_uri=made.model_uri)
+
+        monkeypatch.setattr(Run, "_upload_model", upload)
+
+    @pytest.fixture
+    def register(self, tmp_path: Path, request: pytest.FixtureRequest):
+        """Register weights with a score in a model of the test's own."""
+        self.name = f"net-{request.node.name}".translate({ord(c): "-" for c in "[]"})
+
+        def call(content: str, score: float | None, pairs: str = "p") -> None:
+            weights = tmp_path / "weights"
+            weights.write_text(content)
+            tags = {SCORED_ON: pairs} | ({} if score is None else {SCORE: str(score)})
+            with open_run(f"model-{content}", "x") as run:
+                run.log_model(weights, self.name, "about", tags)
+            assert run.is_delivered
+
+        return call
+
+    def best(self, client: object) -> str:
+        """Return the version that is called the best."""
+        return str(client.get_model_version_by_alias(self.name, tracking.BEST).version)
+
+    def versions(self, client: object) -> int:
+        """Return how many versions there are."""
+        return len(client.search_model_versions(f"name='{self.name}'"))
+
+    def test_best(self, client: object, register) -> None:
+        """The alias moves to better weights only."""
+        moved = []
+        for content, score in [("a", 20.0), ("b", 19.0), ("c", 21.0), ("d", 21.0), ("e", None)]:
+            register(content, score)
+            moved.append(self.best(client))
+        assert moved == ["1", "1", "3", "3", "3"]
+        version = client.get_model_version(self.name, "3")
+        assert version.tags[SCORE] == "21.0"
+        assert version.description == "about"
+        assert version.run_id == only_run(client, "model-c").info.run_id
+        assert f"models:/{self.name}@best" in client.get_registered_model(self.name).description
+
+    def test_once(self, client: object, register) -> None:
+        """The same weights are registered once."""
+        for _ in range(2):
+            register("same", 20.0)
+        assert self.versions(client) == 1
+
+    def test_other_pairs(self, client: object, register, caplog: pytest.LogCaptureFixture) -> None:
+        """Scores on other held-out pairs don't compare: the alias stays, and a warning says so."""
+        register("first", 20.0, "these")
+        register("second", 30.0, "those")
+        assert self.best(client) == "1"
+        assert "other held-out pairs" in caplog.text

@@ -41,7 +41,10 @@ def _prefix(network: str) -> str:
 
 
 def _read_log(path: Path) -> pd.DataFrame:
-    lines = path.read_text(encoding="utf-8").splitlines()
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: no UTF-8 text ({error}); run the train stage again") from error
     records = [_record(path, number, line) for number, line in enumerate(lines, 1)]
     if not records:
         raise DataError(f"{path}: is empty; wanted one JSON line an epoch: run the train stage")
@@ -54,7 +57,7 @@ def _record(path: Path, number: int, line: str) -> dict[str, float]:
         record = json.loads(line)
         epoch = int(record[EPOCH])
         numbers = {_name(k): float(v) for k, v in record.items() if v is not None and k != EPOCH}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError) as error:
         raise DataError(
             f"{path}: line {number} is no record of an epoch ({type(error).__name__}: {error}); "
             "wanted JSON with `epoch` and numbers: run the train stage again"

@@ -59,6 +59,7 @@ CLASSICAL = {
 }
 METHODS = (*(f"{network}-{end}" for network in NETWORKS for end in CHECKPOINTS), *CLASSICAL)
 OURS = "pconv-last"
+LAST_WEIGHTS = (OURS, "plain-last")  # the first of those that were trained stands for a run
 SHOWN_BESIDE = ("plain-last", "telea")  # beside our network's checkpoints, in pictures
 
 ALL, EC_OR = "all", "ec_or"

@@ -9,10 +9,13 @@ import pandas as pd
 
 from workflow.reporting import published
 from workflow.reporting.names import (
+    ALL,
     BUCKETS,
     EC_OR,
     GROUP_KEYS,
     GROUP_LABELS,
+    KIND_LABELS,
+    LAST_WEIGHTS,
     METRIC_OF,
     Metric,
     number,
@@ -20,6 +23,8 @@ from workflow.reporting.names import (
 from workflow.reporting.summary import COLUMNS, Entry, Picked, Summary, most_pairs
 
 JSON_DIGITS = 6
+# What tells two runs apart: of every kind the first, of all kinds together all of these.
+HEADLINE = ("psnr_hole", "ssim_hole", "perceptual", "style")
 SHARE_METRICS = ("psnr_hole", "psnr", "ssim", "l1_hole")
 NOT_TAKEN = "-"
 Labels = dict[str, str]
@@ -145,6 +150,21 @@ def metrics_tree(summary: Summary) -> dict[str, dict[str, dict[str, float]]]:
             numbers[metric] = float(f"{entry.mean:.{JSON_DIGITS}g}")
             numbers["pairs"] = max(entry.pairs, numbers.get("pairs", 0))
     return tree
+
+
+def headline(tree: dict[str, dict[str, dict[str, float]]]) -> dict[str, dict[str, float]]:
+    """Return the numbers of our network by which runs are compared: kind → metric → mean.
+
+    Args:
+        tree: What `metrics_tree` returns; its hundreds of numbers are too many for one table.
+    """
+    ours = next((tree[name] for name in LAST_WEIGHTS if name in tree), {})
+    names = {kind: HEADLINE if kind == ALL else HEADLINE[:1] for kind in (ALL, *KIND_LABELS)}
+    return {
+        kind: {name: ours[kind][name] for name in names[kind] if name in ours[kind]}
+        for kind in names
+        if kind in ours
+    }
 
 
 def _comparison_row(row: Any, labels: Labels) -> list[Cell]:

@@ -1,18 +1,33 @@
 # One rule a stage, made from dvc.yaml. A sharded stage has one job a shard, `NAME_shard`, and a
 # rule NAME that asks for all of them.
-from workflow.graph import STAGE_ENVIRONMENT, all_outputs, followers, job_inputs
+from workflow.graph import (
+    STAGE_ENVIRONMENT,
+    all_outputs,
+    followers,
+    is_result,
+    job_inputs,
+    job_resources,
+)
 
 
 wildcard_constraints:
     shard=r"\d{4}",
 
 
-def marked(stage, paths):
-    """Return the paths as Snakemake wants them: folders flagged, without the slash at the end."""
-    return [
-        directory(path.rstrip("/")) if stage.shards or path.endswith("/") else path
-        for path in paths
-    ]
+def flagged(stage, path):
+    """Return an output as Snakemake wants it: a folder flagged, without the slash at its end."""
+    is_folder = stage.shards or path.endswith("/")
+    output = directory(path.rstrip("/")) if is_folder else path
+    if not is_result(stage, STAGES):
+        return output
+    # What nobody reads on is what people read: it goes into `snakemake --report`.
+    return report(
+        output,
+        caption="../report/result.rst",
+        category=stage.name,
+        labels={"result": "{name}" if is_folder else path},
+        patterns=["{name}"] if is_folder else [],
+    )
 
 
 # The loop is over long before a job runs: what a job needs travels in `params`.
@@ -20,34 +35,32 @@ for stage in STAGES:
 
     rule:
         name:
-            f"{stage.name}_shard" if stage.shards else stage.name
+            stage.job_name
         input:
             [path.rstrip("/") for path in job_inputs(stage, STAGES)],
         output:
-            marked(
-                stage,
-                stage.shard_outputs("{shard}") if stage.shards else stage.outputs,
-            ),
+            [
+                flagged(stage, path)
+                for path in (
+                    stage.shard_outputs("{shard}") if stage.shards else stage.outputs
+                )
+            ],
         log:
-            f"logs/{stage.name}" + ("/{shard}.log" if stage.shards else ".log"),
+            f"logs/{stage.job_path}.log",
         benchmark:
-            f"benchmarks/snakemake/{stage.name}"
-            + ("/{shard}.tsv" if stage.shards else ".tsv")
+            f"benchmarks/snakemake/{stage.job_path}.tsv"
         conda:
             STAGE_ENVIRONMENT
         threads: stage.resources.threads
         resources:
-            mem_mb=stage.resources.memory_mb,
-            runtime=stage.resources.runtime_min,
-            gpus=stage.resources.gpus,
+            **job_resources(stage),
         params:
             command=(
-                lambda wildcards, stage=stage: (
-                    stage.shard_command(wildcards.shard)
-                    if stage.shards
-                    else stage.command
+                lambda wildcards, resources, stage=stage: stage.job_command(
+                    resources.get("gpu", 0), wildcards.get("shard")
                 )
             ),
+            description=stage.description,
         message:
             stage.description + (" (shard {wildcards.shard})" if stage.shards else "")
         shell:

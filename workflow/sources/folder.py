@@ -7,6 +7,7 @@ from pathlib import Path
 from pconv.errors import DataError
 from workflow.sources.found import Found, FoundMask, Photo
 from workflow.sources.layout import find_images, find_masks, flat_names
+from workflow.sources.names import without_control
 
 _LICENCE = "as its owner says"
 _DIGEST_RANGE = 2**64
@@ -50,7 +51,7 @@ def photographs_in_folders(
 def _photos(folder: Path) -> list[Photo]:
     files = find_images(_existing(folder))
     return [
-        Photo(file, name, _origin(file, folder), _LICENCE)
+        Photo(file, without_control(name), _origin(file, folder), _LICENCE)
         for file, name in zip(files, flat_names(files), strict=True)
     ]
 
@@ -58,7 +59,13 @@ def _photos(folder: Path) -> list[Photo]:
 def _masks(folders: dict[str, Path]) -> dict[str, Sequence[FoundMask]]:
     return {
         kind: [
-            FoundMask(mask.file, mask.photo, mask.number, _origin(mask.file, folder), _LICENCE)
+            FoundMask(
+                mask.file,
+                without_control(mask.photo),
+                without_control(mask.number),
+                _origin(mask.file, folder),
+                _LICENCE,
+            )
             for mask in find_masks(_existing(folder))
         ]
         for kind, folder in folders.items()

@@ -38,7 +38,8 @@ def augment_photos(params: AugmentParams, *, raw: Path, out: Path, shards: list[
         ImageError: If one of them can't be read.
     """
     photos = training_photos(raw)
-    for_each_shard(partial(make_shard, params, photos, out), shards, what="augment")
+    make = partial(make_shard, params, photos, out)
+    for_each_shard(make, shards, what="augment", folders=[out])
 
 
 def training_photos(raw: Path) -> list[Path]:

@@ -2,14 +2,14 @@
 
 Each shard writes ``pairs.csv``: a row for each pair and method. Slow methods and the VGG terms
 are taken on a subset of the pairs only, drawn like the pairs themselves; their cells are empty
-elsewhere.
+elsewhere. A killed run goes on from its last finished batch when the same command is given again.
 """
 
 import argparse
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from itertools import islice
 from pathlib import Path
 
 import cv2
@@ -34,13 +34,20 @@ from workflow.fills import (
     network_names,
     network_outputs,
     to_pixels,
+    weights_file,
 )
-from workflow.pairs import Pair, load_pair, read_pairs, subset
+from workflow.kept import KeptBatches, identity
+from workflow.pairs import Pair, load_pair, mask_file, read_pairs, subset
 from workflow.params import EvaluateParams, load_params
-from workflow.shards import Shard, add_shard_options, chosen_shards, for_each_shard
+from workflow.shards import (
+    Shard,
+    add_shard_options,
+    are_all,
+    chosen_shards,
+    for_each_shard,
+)
 
-DIGITS = 9  # significant, of every number in the table
-
+log = logging.getLogger(__name__)
 
 METRICS = [
     *(f"{name}{region}" for region in ("", "_hole", "_around") for name in ("psnr", "ssim", "l1")),
@@ -49,6 +56,7 @@ METRICS = [
 ]
 LOSSES = ["valid", "hole", "tv", "perceptual", "style", "total"]
 COLUMNS = ["pair", "photo", "kind", "hole_share", "method", *METRICS, *LOSSES, "features"]
+MODULE = "workflow.stages.evaluate"  # not __name__, which is __main__ on the command line
 DIGITS = 9  # significant, of every number in the table
 
 
@@ -62,6 +70,7 @@ class Job:
     masks: Path
     models: Path
     out: Path
+    state: Path
 
 
 @dataclass(frozen=True)
@@ -78,37 +87,100 @@ class Batch:
         return Batch([self.pairs[i] for i in kept], self.images[kept], self.masks[kept])
 
 
+@dataclass(frozen=True)
+class Plan:
+    """What is measured where.
+
+    Attributes:
+        batches: The pairs, in the batches in which networks see them. They do not depend on the
+            shards: a network's last digits depend on how many pictures it sees at once.
+        methods: Every method, and the pairs it fills.
+        with_vgg: The pairs whose VGG terms are taken.
+    """
+
+    batches: list[list[Pair]]
+    methods: dict[str, set[str]]
+    with_vgg: set[str]
+
+    @classmethod
+    def of(cls, job: Job) -> "Plan":
+        """Read the pairs and divide the work.
+
+        Raises:
+            DataError: If the table of pairs can't be read or there is no trained network.
+        """
+        params, drawn = job.params, read_pairs(job.sample)
+        everywhere = {pair.id for pair in drawn}
+        methods = dict.fromkeys([*network_names(job.models), *params.methods], everywhere)
+        methods |= dict.fromkeys(params.slow_methods, _first(drawn, params.slow_pairs))
+        by_photo = sorted(drawn, key=lambda pair: (pair.photo, pair.id))
+        starts = range(0, len(by_photo), params.batch_size)
+        batches = [by_photo[start : start + params.batch_size] for start in starts]
+        return cls(batches, methods, _first(drawn, params.vgg_pairs))
+
+    def numbers(self, shard: Shard) -> range:
+        """Return the shard's batches: neighbours, so that few photographs are in two shards."""
+        return range(
+            *(len(self.batches) * i // shard.count for i in (shard.index, shard.index + 1))
+        )
+
+
 def evaluate_pairs(job: Job, shards: Sequence[Shard]) -> None:
     """Measure every method on the pairs of the given shards.
 
     Raises:
         DataError: If there are no pairs or no trained network.
     """
-    for_each_shard(partial(evaluate_shard, job), shards, what="evaluate")
+    plan = Plan.of(job)
+    numbers = [number for shard in shards for number in plan.numbers(shard)]
+    kept = KeptBatches(job.state, _identity(job, plan))
+    if finished := kept.count(numbers):
+        log.info("evaluate: %d of %d batches are finished; going on", finished, len(numbers))
+    make = partial(evaluate_shard, job, plan, kept)
+    for_each_shard(make, shards, what="evaluate", folders=[job.out])
+    # Not before the last shard is there: DVC deletes those of a killed run.
+    if are_all(shards):
+        kept.forget_all()
+    else:
+        kept.forget(numbers)
 
 
-def evaluate_shard(job: Job, shard: Shard) -> None:
+def evaluate_shard(job: Job, plan: Plan, kept: KeptBatches, shard: Shard) -> None:
     """Measure every method on one shard's pairs, and write its table."""
     torch.set_num_threads(1)  # the shards are the parallelism
     cv2.setNumThreads(1)
-    params = job.params
-    drawn = read_pairs(job.sample)
-    everywhere = {pair.id for pair in drawn}
-    slow = _first(drawn, params.slow_pairs)
-    methods = dict.fromkeys([*network_names(job.models), *params.methods], everywhere)
-    methods |= dict.fromkeys(params.slow_methods, slow)
-    with_vgg = _first(drawn, params.vgg_pairs)
-    by_photo = sorted(drawn, key=lambda pair: (pair.photo, pair.id))
-    rows = [
-        row
-        for batch in _load_batches(job, _own(by_photo, shard))
-        for method, ids in methods.items()
-        for row in _measure(job, method, batch.only(ids), with_vgg)
+    batches = [
+        kept.get(number, partial(_measured, job, plan, number)) for number in plan.numbers(shard)
     ]
     with atomic_folder(job.out / shard.name) as folder:
-        pd.DataFrame(rows, columns=COLUMNS).to_csv(
-            folder / "pairs.csv", index=False, float_format=f"%.{DIGITS}g", lineterminator="\n"
-        )
+        text = "".join([",".join(COLUMNS) + "\n", *batches])
+        (folder / "pairs.csv").write_text(text, encoding="utf-8", newline="\n")
+
+
+def _identity(job: Job, plan: Plan) -> str:
+    """Return a hash of all that the numbers come from."""
+    pairs = [pair for batch in plan.batches for pair in batch]
+    files = [weights_file(method, job.models) for method in plan.methods if is_network(method)]
+    files += sorted({job.raw / pair.photo for pair in pairs})
+    files += sorted({mask_file(pair, job.raw, job.masks) for pair in pairs})
+    if Path(job.params.features).is_file():
+        files.append(Path(job.params.features))
+    return identity(MODULE, job.params.model_dump_json(), [job.sample, *files])
+
+
+def _measured(job: Job, plan: Plan, number: int) -> str:
+    """Measure every method on one batch of pairs; return their rows as text."""
+    pairs = plan.batches[number]
+    images, masks = zip(*(load_pair(pair, job.raw, job.masks) for pair in pairs), strict=True)
+    batch = Batch(pairs, np.stack(images), np.stack(masks))
+    rows = [
+        row
+        for method, ids in plan.methods.items()
+        for row in _measure(job, method, batch.only(ids), plan.with_vgg)
+    ]
+    return pd.DataFrame(rows, columns=COLUMNS).to_csv(
+        index=False, header=False, float_format=f"%.{DIGITS}g", lineterminator="\n"
+    )
 
 
 def _measure(
@@ -175,31 +247,19 @@ def _truth_features(loss: InpaintingLoss, photo: Path, size_px: int, place: floa
     return TruthFeatures.of(loss.features, truth)
 
 
-def _load_batches(job: Job, pairs: Sequence[Pair]) -> Iterator[Batch]:
-    rest = iter(pairs)
-    while some := list(islice(rest, job.params.batch_size)):
-        images, masks = zip(*(load_pair(p, job.raw, job.masks) for p in some), strict=True)
-        yield Batch(some, np.stack(images), np.stack(masks))
-
-
 def _first(pairs: Sequence[Pair], count: int) -> set[str]:
     return {pair.id for pair in subset(pairs, min(count, len(pairs)))}
-
-
-def _own(pairs: Sequence[Pair], shard: Shard) -> Sequence[Pair]:
-    """Return the shard's pairs: a run of neighbours, so that few photographs are in two shards."""
-    bounds = [len(pairs) * edge // shard.count for edge in (shard.index, shard.index + 1)]
-    return pairs[bounds[0] : bounds[1]]
 
 
 def main() -> None:
     """Run the stage from the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    for name in ("sample", "raw", "masks", "models", "out"):
+    names = ("sample", "raw", "masks", "models", "out", "state")
+    for name in names:
         parser.add_argument(f"--{name}", type=Path, required=True)
     add_shard_options(parser)
     options = parser.parse_args()
-    paths = {name: getattr(options, name) for name in ("sample", "raw", "masks", "models", "out")}
+    paths = {name: getattr(options, name) for name in names}
     evaluate_pairs(Job(load_params(EvaluateParams), **paths), chosen_shards(options))
 
 

@@ -45,7 +45,8 @@ def make_masks(params: MasksParams, *, train: Path, valid: Path, shards: list[Sh
         MaskError: If the parameters allow no mask of some kind, or the given ones look inverted.
     """
     given = given_masks(params.folder)
-    for_each_shard(partial(make_shard, params, given, train, valid), shards, what="masks")
+    make = partial(make_shard, params, given, train, valid)
+    for_each_shard(make, shards, what="masks", folders=[train, valid])
 
 
 def given_masks(folder: str | None) -> list[Path]:

@@ -52,6 +52,7 @@ class Outputs:
     table: Path
     csv: Path
     metrics: Path
+    headline: Path
     curves: Path
     figures: Path
 
@@ -149,7 +150,8 @@ def _write_tables(numbers: Numbers, inputs: Inputs, outputs: Outputs) -> None:
     _write(outputs.table, _markdown(numbers))
     _write(outputs.csv, tables.csv_text(numbers.summary, numbers.labels))
     tree = tables.metrics_tree(numbers.summary)
-    _write(outputs.metrics, json.dumps(tree, indent=2, sort_keys=True, allow_nan=False) + "\n")
+    for path, numbers_of in ((outputs.metrics, tree), (outputs.headline, tables.headline(tree))):
+        _write(path, json.dumps(numbers_of, indent=2, sort_keys=True, allow_nan=False) + "\n")
     curves = read_curves(inputs.models)
     _write(outputs.curves, curves.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
 

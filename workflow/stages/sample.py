@@ -175,11 +175,29 @@ def _generated_masks(masks: Path) -> dict[str, list[str]]:
     if not tables:
         raise DataError(f"{masks}: holds no */{_KINDS_TABLE}; run the masks stage first")
     for table in tables:
-        with table.open(newline="", encoding="utf-8") as file:
-            for row in csv.DictReader(file):
-                if row["kind"] in found:
-                    found[row["kind"]].append(f"{table.parent.name}/{row['file']}")
+        for kind, file in _rows(table):
+            if kind in found:
+                found[kind].append(f"{table.parent.name}/{file}")
     return found
+
+
+def _rows(path: Path) -> list[tuple[str, str]]:
+    """Return kind and file of each row of a table of masks."""
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = [(row["kind"], row["file"]) for row in csv.DictReader(file)]
+    except (KeyError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(
+            f"{path}: not a readable table of masks ({type(error).__name__}: {error}); run the "
+            "masks stage again"
+        ) from error
+    for kind, name in rows:
+        if not (kind and name and (path.parent / name).is_file() and name == Path(name).name):
+            raise DataError(
+                f"{path}: the row of {name!r} and {kind!r} names no mask beside the table; run "
+                "the masks stage again"
+            )
+    return rows
 
 
 def _common_size(masks: Path, generated: Mapping[str, Sequence[str]]) -> int:

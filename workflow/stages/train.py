@@ -30,8 +30,8 @@ from pconv.resizing import fit_image
 from pconv.stopping import TrainingStopped
 from pconv.training import run_fingerprint, train
 from workflow.command import run_command
-from workflow.params import TrainParams, load_params, read_params
-from workflow.tracking import open_run
+from workflow.params import TrainParams, load_params
+from workflow.tracking import training_run
 
 _NOT_IN_PLAN = {"kinds", "validation_pairs"}
 _WEIGHT = "_weight"
@@ -160,13 +160,8 @@ def _tracked(plan: TrainingPlan, fingerprint: str, is_first: bool) -> Iterator[H
     if not is_first:
         yield Hooks()
         return
-    with open_run(fingerprint, f"{plan.kind}-{fingerprint[:8]}") as run:
-        run.log_params(read_params().model_dump(mode="json"))
-        run.log_tags({"kind": plan.kind})
-        yield Hooks(
-            on_epoch=lambda record: run.log_metrics(record, step=int(record["epoch"] or 0)),
-            on_picture=run.log_picture,
-        )
+    with training_run(plan.about(), fingerprint) as run:
+        yield Hooks(on_epoch=run.log_epochs, on_picture=run.log_picture)
 
 
 def main() -> None:

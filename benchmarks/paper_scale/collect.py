@@ -1,0 +1,181 @@
+r"""Make the report of a run from what was brought back.
+
+    python -m benchmarks.paper_scale.collect --packed packed/ --work /tmp/collected \
+        --out reports/paper-scale/ FILE...
+
+FILE is everything `benchmarks.paper_scale.bring` left: archives of results, of one machine or of
+several, and parts of weights. The report stage runs in ``--work``, where its whole page stays and
+from where ``python -m workflow.tracking sync`` replays the logs to MLflow; only small files go out.
+"""
+
+import argparse
+import json
+import re
+import shutil
+import statistics
+import tarfile
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from benchmarks.paper_scale.bring import MACHINE
+from benchmarks.paper_scale.run import TIMES, run_stages, set_up
+from pconv.atomic import atomic_file, atomic_folder
+from pconv.errors import DataError
+from workflow.command import run_command
+from workflow.fills import weights_file
+from workflow.params import read_params
+from workflow.reporting.brief import hole_psnr_table
+
+_PART = re.compile(r"(?P<method>[a-z]+-[a-z]+)\.safetensors\.\d{3}")
+_TEXTS = ("table.md", "table.csv", "metrics.json", "curves.csv")
+_WEBP_QUALITY = 85
+_HOUR_S = 3600.0
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one archive of results says of its run.
+
+    Attributes:
+        name: Its networks.
+        machine: Hardware and versions.
+        stages: A line for every slice of a stage: stage, seconds, status.
+        timings: By network, a line for every epoch.
+    """
+
+    name: str
+    machine: dict[str, str]
+    stages: list[dict[str, float]]
+    timings: dict[str, list[dict[str, float]]]
+
+
+def gather(files: Iterable[Path], work: Path) -> list[Run]:
+    """Lay what was brought back where the report stage reads it; return what each run says.
+
+    Raises:
+        DataError: If a file is none of ours, or two runs left the same thing.
+    """
+    parts: dict[str, list[Path]] = defaultdict(list)
+    runs = []
+    for file in sorted(files):
+        if match := _PART.fullmatch(file.name):
+            parts[match["method"]].append(file)
+        elif file.name.endswith(".tar.gz"):
+            runs.append(_unpack(file, work))
+        else:
+            raise DataError(f"{file}: wanted results-*.tar.gz or *.safetensors.NNN from bring")
+    for method, found in parts.items():
+        target = weights_file(method, work / "models")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_file(target) as partial:
+            partial.write_bytes(b"".join(part.read_bytes() for part in found))
+    return runs
+
+
+def _unpack(archive: Path, work: Path) -> Run:
+    """Unpack one run; its shards get its name, so that those of several lie side by side."""
+    name = archive.name.removesuffix(".tar.gz")
+    inside = work / "runs" / name
+    with atomic_folder(inside) as folder, tarfile.open(archive) as tar:
+        tar.extractall(folder, filter="data")
+    for table in sorted(inside.glob("data/evaluation/*/pairs.csv")):
+        _move(table, work / "data/evaluation" / f"{name}-{table.parent.name}" / table.name)
+    for log in sorted(inside.glob("models/*/log.jsonl")):
+        _move(log, work / "models" / log.parent.name / log.name)
+    timings = {
+        path.parent.name: _lines(path) for path in sorted(inside.glob("checkpoints/*/timing.jsonl"))
+    }
+    machine = json.loads((inside / MACHINE).read_text())
+    return Run(name.removeprefix("results-"), machine, _lines(inside / TIMES), timings)
+
+
+def _move(source: Path, target: Path) -> None:
+    if target.exists():
+        raise DataError(f"{target}: two runs left it; bring each network from one run only")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, target)
+
+
+def _lines(path: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+
+
+def write_out(work: Path, out: Path, runs: list[Run], commands: list[str]) -> None:
+    """Copy tables and pictures, small, with a page that says how they were made."""
+    reports = work / "reports"
+    with atomic_folder(out) as folder:
+        for name in _TEXTS:
+            shutil.copyfile(reports / name, folder / name)
+        for picture in sorted((reports / "figures").glob("*.png")):
+            target = folder / f"{picture.stem}.webp"
+            Image.open(picture).convert("RGB").save(target, quality=_WEBP_QUALITY)
+        shutil.copyfile(work / "params.yaml", folder / "params.yaml")
+        (folder / "README.md").write_text(_page(work, folder, runs, commands))
+
+
+def _page(work: Path, folder: Path, runs: list[Run], commands: list[str]) -> str:
+    params = read_params(work / "params.yaml")
+    pictures = sorted(path.name for path in folder.glob("*.webp"))
+    brief = hole_psnr_table(work / "reports/metrics.json", work / "models")
+    parts = [
+        "# The paper's run at full scale",
+        f"{params.augment.images} training images of {params.augment.size_px} px and "
+        f"{params.masks.train} masks, {params.train.epochs} epochs in batches of "
+        f"{params.train.batch_size}; VGG features: {params.train.features}. Every number is in "
+        "`params.yaml`; `table.md` has all metrics, `curves.csv` the losses by epoch.",
+        brief,
+        "## How long it took",
+        *[_times(run) for run in runs],
+        "## The commands",
+        "```\n" + "\n".join(commands) + "\n```",
+        "`benchmarks/paper_scale/README.md` says what each needs. Training photographs were "
+        "re-encoded to be carried; validation photographs were not. Pictures are filled with the "
+        "weights in half precision, numbers are of the weights as trained.",
+        "## Pictures",
+        *[f"![{Path(name).stem}]({name})" for name in pictures],
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _times(run: Run) -> str:
+    """Say on what a run ran, and how long its stages and its epochs took."""
+    stages: dict[str, float] = defaultdict(float)
+    for line in run.stages:
+        stages[str(line["stage"])] += line["seconds"]
+    about = ", ".join(run.machine[key] for key in ("GPU", "Processor") if key in run.machine)
+    lines = [f"{run.name}, on {about}, torch {run.machine['torch']}:", ""]
+    lines += [f"- stage {name}: {seconds:.0f} s" for name, seconds in stages.items()]
+    for kind, epochs in run.timings.items():
+        seconds = sum(epoch["seconds"] for epoch in epochs)
+        rate = statistics.median(epoch["images_per_s"] for epoch in epochs)
+        waits = sum(epoch["wait_share"] * epoch["seconds"] for epoch in epochs) / seconds
+        lines.append(
+            f"- {kind}: {len(epochs)} epochs, {seconds / 60:.1f} minutes without start, validation "
+            f"and checkpoints; median {rate:.0f} images/s; {100 * waits:.2f} % of the time waiting "
+            "for data"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Parse the command line, run the report and copy it."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("files", type=Path, nargs="+", help="what bring left")
+    parser.add_argument("--packed", type=Path, required=True, help="what pack left")
+    parser.add_argument("--work", type=Path, required=True, help="folder to run the report in")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the small files")
+    parser.add_argument("--command", action="append", default=[], help="a command, for the page")
+    parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE")
+    args = parser.parse_args()
+    set_up(args.packed, args.work, args.set)
+    runs = gather(args.files, args.work)
+    run_stages(args.work, ["augment", "masks", "report"], _HOUR_S, None)
+    write_out(args.work, args.out, runs, args.command)
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,59 @@
+"""Put the kept runs of all benchmarks into their pages, ``README.md`` and ``gpu-notes.md``.
+
+    python -m benchmarks.tables            # rewrite what stands between the pages' markers
+    python -m benchmarks.tables --check    # exit status 2 if a page is not of these results
+
+A place looks like this; what stands in it is made from ``benchmarks/results/NAME.json``:
+
+    <!-- results: NAME -->
+    <!-- end -->
+"""
+
+import argparse
+import re
+import sys
+from pathlib import Path
+
+from benchmarks.record import read_record
+
+PAGES = [Path(__file__).with_name(name) for name in ("README.md", "gpu-notes.md")]
+RESULTS = Path(__file__).with_name("results")
+NOT_MEASURED = "*Not measured yet: the command above fills this place.*"
+_PLACE = re.compile(r"(<!-- results: (?P<name>[\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def places(page: str) -> list[str]:
+    """Return the names of the results that a page has a place for."""
+    return [match["name"] for match in _PLACE.finditer(page)]
+
+
+def filled(page: str, results: Path) -> str:
+    """Return a page with every place filled from its result, or said to be empty."""
+
+    def fill(match: re.Match[str]) -> str:
+        path = results / f"{match['name']}.json"
+        text = read_record(path).markdown() if path.is_file() else NOT_MEASURED
+        return f"{match[1]}{text}\n{match[3]}"
+
+    return _PLACE.sub(fill, page)
+
+
+def main() -> None:
+    """Rewrite the pages, or compare them."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="change nothing")
+    check = parser.parse_args().check
+    for page in PAGES:
+        found = page.read_text()
+        wanted = filled(found, RESULTS)
+        if not check:
+            page.write_text(wanted)
+        elif found != wanted:
+            sys.stderr.write(
+                f"{page}: not of {RESULTS}; `python -m benchmarks.tables` makes it so\n"
+            )
+            sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

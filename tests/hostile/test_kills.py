@@ -1,0 +1,22 @@
+"""``kill -9`` at random moments and the same command again; the long form is `kills`."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.hostile.kills import attempts_of, run_course
+from tests.hostile.record import is_long
+
+TIMES = 4
+
+
+@pytest.mark.engines
+@pytest.mark.slow
+@pytest.mark.skipif(is_long(), reason="`make hostile` runs tests.hostile.kills itself")
+def test_kills(tmp_path: Path) -> None:
+    """Whoever was killed and whenever: the rerun makes the bytes of the unbroken run."""
+    outcomes, wrong_at_last = run_course(TIMES, seed=2, folder=tmp_path, limit_s=600)
+    assert len(outcomes) == TIMES
+    assert [outcome for outcome in outcomes if outcome.wrong] == []
+    assert wrong_at_last == []
+    assert sum(attempt.times for attempt in attempts_of(outcomes, [])) == TIMES + 2

@@ -1,0 +1,56 @@
+"""A copy of the project as a fresh clone has it, and its commands as a user gives them."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+COPIED = ["pconv", "workflow", "presets", "Snakefile", "dvc.yaml", ".dvcignore", ".gitignore"]
+COPIED += ["profiles", "pyproject.toml", ".dvc/config", ".dvc/.gitignore"]
+
+
+def clone(folder: Path, preset: str = "tiny") -> Path:
+    """Copy the project's own files, as a fresh clone has them, and choose a preset."""
+    for name in COPIED:
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if (ROOT / name).is_dir():
+            ignored = shutil.ignore_patterns("__pycache__", "*.partial-*")
+            shutil.copytree(ROOT / name, target, ignore=ignored)
+        else:
+            shutil.copy(ROOT / name, target)
+    run(folder, "git", "init", "-q")
+    run(folder, "git", "-c", "user.name=t", "-c", "user.email=t@t", "add", "-A")
+    run(folder, sys.executable, "-m", "workflow.params", "use", preset)
+    return folder
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """Return the variables under which the commands of a clone run."""
+    # Logging to a server that is not there: nothing may fail, no output may change.
+    return os.environ | {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "MLFLOW_TRACKING_URI": "http://127.0.0.1:9",
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+        "DVC_NO_ANALYTICS": "true",
+        "XDG_CACHE_HOME": str(folder / ".cache"),
+        "PYTHONPATH": str(folder),
+        "COLUMNS": "200",
+    }
+
+
+def run(folder: Path, *command: str, fails: bool = False) -> str:
+    """Run a command in a clone and return all it printed."""
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        env=environment(folder),
+        capture_output=True,
+        text=True,
+        timeout=900,
+    )
+    output = done.stdout + done.stderr
+    assert (done.returncode != 0) == fails, output
+    return output

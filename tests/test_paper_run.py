@@ -1,0 +1,275 @@
+"""The run on a GPU machine, from packing to report, at a size of seconds on a CPU."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from benchmarks.paper_scale.bring import PART_BYTES, bring_results, bring_weights
+from benchmarks.paper_scale.collect import gather, write_out
+from benchmarks.paper_scale.pack import pack
+from benchmarks.paper_scale.run import OutOfTime, check_masks, run_stages, set_up
+from pconv.errors import DataError, ParameterError, WeightsError
+from pconv.images import read_image, write_image
+from pconv.inpainting import inpaint
+from pconv.weights import load_weights, read_about
+from pconv.weights_source import SHIPPED_NAME
+from workflow.licensed import COLUMNS
+from workflow.pairs import read_pairs
+from workflow.params import read_params
+from workflow.shards import Shard
+from workflow.ship import Project, licences, ship
+from workflow.stages.download import download
+from workflow.stages.masks import make_masks
+from workflow.stages.sample import sample
+
+ROOT = Path(__file__).parent.parent
+HOUR_S = 3600.0
+CHANGES = ["evaluate.methods=[telea]", "evaluate.vgg_pairs=2", "train.epochs=3"]
+
+pytestmark = pytest.mark.slow
+
+
+def photographs(folder: Path, count: int, seed: int) -> None:
+    """Write smooth pictures with an edge, larger than the network's."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:72, :96] / 96
+    for number in range(count):
+        a, b, c = rng.uniform(1, 6, 3)
+        planes = [90 + 80 * np.sin(a * x + b * y + c * plane) for plane in range(3)]
+        picture = np.dstack(planes) + 60 * (x > rng.random())[..., None]
+        write_image(folder / f"{number}.png", picture.clip(0, 255).astype(np.uint8))
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which download, masks and sample have run."""
+    folder = tmp_path_factory.mktemp("project")
+    photographs(folder / "train", 6, seed=1)
+    photographs(folder / "valid", 2, seed=2)
+    content = yaml.safe_load((ROOT / "presets/tiny.yaml").read_text())
+    train, valid = str(folder / "train"), str(folder / "valid")
+    content["download"] |= {"source": "folder", "folder_train": train, "folder_valid": valid}
+    content["download"] |= {"expected_train": 0, "expected_valid": 0}
+    (folder / "params.yaml").write_text(yaml.safe_dump(content))
+    params = read_params(folder / "params.yaml")
+    raw, masks = folder / "data/raw", folder / "data/masks"
+    download(params.download, out=raw)
+    shards = [Shard(index, 8) for index in range(8)]  # as in dvc.yaml: the pairs name the shards
+    make_masks(params.masks, train=masks / "train", valid=masks / "valid", shards=shards)
+    sample(params.sample, raw=raw, masks=masks / "valid", out=folder / "data/sample.csv")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def packed(project: Path) -> Path:
+    """What is carried to the other machine."""
+    pack(project, project / "packed", quality=80, max_mib=1)
+    return project / "packed"
+
+
+@pytest.fixture(scope="module")
+def work(packed: Path) -> Path:
+    """A finished run: a slice that stops in training, then one that goes on."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PCONV_WORKERS", "1")
+        patch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+        patch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+        folder = packed.parent / "work"
+        set_up(packed, folder, CHANGES)
+        run_stages(folder, ["augment", "masks"], HOUR_S, None)
+        with pytest.raises(OutOfTime, match="train ran out of time; run the same command"):
+            run_stages(folder, ["augment", "masks", "train"], 11.0, None)
+        set_up(packed, folder, CHANGES)
+        run_stages(folder, ["augment", "masks", "train", "evaluate"], HOUR_S, 1)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def collected(packed: Path, work: Path) -> Path:
+    """The folder in which the report was made from what came back."""
+    brought, folder = packed.parent / "brought", packed.parent / "collected"
+    brought.mkdir()
+    bring_results(work, brought)
+    for which in ("first", "last"):
+        bring_weights(work, brought, f"pconv-{which}")
+    set_up(packed, folder, CHANGES)
+    runs = gather(brought.iterdir(), folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PCONV_WORKERS", "1")
+        patch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+        patch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+        run_stages(folder, ["augment", "masks", "report"], HOUR_S, None)
+    write_out(folder, packed.parent / "out", runs, ["python -m the.command"])
+    return folder
+
+
+class TestPack:
+    """What is carried."""
+
+    def test_values(self, project: Path, packed: Path) -> None:
+        """Validation photographs keep every pixel, and only the drawn masks come along."""
+        for photo in (project / "data/raw/valid/gt").iterdir():
+            kept = read_image(packed / "data/raw/valid/gt" / photo.name)
+            assert (kept == read_image(photo)).all()
+        drawn = {pair.mask for pair in read_pairs(packed / "data/sample.csv")}
+        found = {
+            path.relative_to(packed / "data/raw").as_posix()
+            for kind in ("ec", "or")
+            for path in (packed / "data/raw/valid" / kind).rglob("*.png")
+        }
+        assert found
+        assert found <= drawn
+        assert len(list((packed / "data/raw/train").iterdir())) == 6
+
+    def test_raises(self, project: Path, tmp_path: Path) -> None:
+        """Too much to carry is refused, and nothing is left."""
+        with pytest.raises(DataError, match=r"more than --max-mib 0\.01; lower --quality"):
+            pack(project, tmp_path / "packed", quality=80, max_mib=0.01)
+        assert not (tmp_path / "packed").exists()
+
+
+class TestRun:
+    """The slices."""
+
+    def test_values(self, work: Path) -> None:
+        """The stages ran with the changed settings; the stopped one stands twice in the times."""
+        log = (work / "models/pconv/log.jsonl").read_text().splitlines()
+        assert [json.loads(line)["epoch"] for line in log] == [1, 2, 3]
+        times = [json.loads(line) for line in (work / "stage_times.jsonl").read_text().splitlines()]
+        assert [(line["stage"], line["status"]) for line in times] == [
+            ("augment", 0),
+            ("masks", 0),
+            ("train", 75),
+            ("train", 0),
+            ("evaluate", 0),
+        ]
+        with (work / "data/evaluation/0000/pairs.csv").open() as file:
+            methods = {row["method"] for row in csv.DictReader(file)}
+        assert methods == {"pconv-first", "pconv-last", "telea"}
+
+    def test_other_settings(self, packed: Path, work: Path) -> None:
+        """A folder is not gone on with under other settings."""
+        with pytest.raises(ParameterError, match="of other settings; give another --work"):
+            set_up(packed, work, [])
+
+    def test_no_such_parameter(self, packed: Path, tmp_path: Path) -> None:
+        """A change that names nothing is refused before anything is made."""
+        with pytest.raises(ParameterError, match=r"train\.epoch is no parameter"):
+            set_up(packed, tmp_path / "work", ["train.epoch=3"])
+        assert not (tmp_path / "work").exists()
+
+    def test_no_time(self, packed: Path, tmp_path: Path) -> None:
+        """A slice without time starts nothing."""
+        set_up(packed, tmp_path / "work", [])
+        with pytest.raises(OutOfTime, match="no time left for augment"):
+            run_stages(tmp_path / "work", ["augment"], 1.0, None)
+
+    def test_other_masks(self, work: Path, tmp_path: Path) -> None:
+        """Validation masks that are not those of the pairs are refused."""
+        table = (work / "data/sample.csv").read_text()
+        share = next(p.hole_share for p in read_pairs(work / "data/sample.csv") if p.kind == "walk")
+        (tmp_path / "data").mkdir()
+        (tmp_path / "data/masks").symlink_to(work / "data/masks")
+        (tmp_path / "data/sample.csv").write_text(table.replace(str(share), "0.123"))
+        with pytest.raises(DataError, match=r"drawn with a mask of 0\.123"):
+            check_masks(tmp_path)
+
+
+class TestCollect:
+    """What comes back and what is made of it."""
+
+    def test_values(self, collected: Path, packed: Path) -> None:
+        """Table, curves, pictures and the command are there, and small."""
+        out = packed.parent / "out"
+        names = {path.name for path in out.iterdir()}
+        assert {"README.md", "table.md", "metrics.json", "curves.csv", "params.yaml"} <= names
+        page = (out / "README.md").read_text()
+        assert "python -m the.command" in page
+        assert "| PConv, epoch 3 |" in page
+        assert "- pconv: 3 epochs" in page
+        assert all(f"({name})" in page for name in names if name.endswith(".webp"))
+        assert any(name.endswith(".webp") for name in names)
+
+    def test_weights_came_in_parts(self, collected: Path, work: Path) -> None:
+        """Joined, they are the trained ones to half precision, and say the same of themselves."""
+        brought, trained = (
+            folder / "models/pconv/last.safetensors" for folder in (collected, work)
+        )
+        assert read_about(brought) == read_about(trained)
+        wanted = load_weights(trained).state_dict()
+        for name, value in load_weights(brought).state_dict().items():
+            np.testing.assert_allclose(value, wanted[name], rtol=1e-3, atol=1e-6)
+        assert PART_BYTES <= 16 * 2**20
+
+    def test_raises(self, collected: Path, packed: Path) -> None:
+        """Two runs of one network are not mixed, and foreign files are refused."""
+        other = packed.parent / "brought" / "results-again.tar.gz"
+        other.write_bytes((packed.parent / "brought" / "results-pconv.tar.gz").read_bytes())
+        with pytest.raises(DataError, match="two runs left it"):
+            gather([other], collected)
+        with pytest.raises(DataError, match="wanted results-"):
+            gather([packed / "params.yaml"], collected)
+
+
+class TestShip:
+    """The weights that ship."""
+
+    @pytest.fixture
+    def photos(self, tmp_path: Path) -> Path:
+        """A table of training photographs."""
+        path = tmp_path / "photos.tsv"
+        rows = ["\t".join(COLUMNS), *["0.jpg\tCC BY 2.0 (seen there)\tr\tp\t\td"] * 2]
+        path.write_text("\n".join([*rows, "2.jpg\tCC0-1.0\tr\tp\t\td"]) + "\n")
+        return path
+
+    @pytest.fixture
+    def finished(self, collected: Path) -> Project:
+        """A finished pipeline."""
+        return Project(
+            params=collected / "params.yaml",
+            models=collected / "models",
+            metrics=collected / "reports/metrics.json",
+            sample=collected / "data/sample.csv",
+            raw=collected / "data/raw",
+            masks=collected / "data/masks/valid",
+        )
+
+    def test_values(
+        self, finished: Project, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Half precision loads as float32 and fills by default; the card says what it is."""
+        out = tmp_path / "weights"
+        ship(finished, photos, out, ["make repro"])
+        state = load_weights(out / SHIPPED_NAME).state_dict()
+        assert all(str(value.dtype) in ("torch.float32", "torch.int64") for value in state.values())
+        assert read_about(out / SHIPPED_NAME)["epoch"] == "3"
+        card = (out / "README.md").read_text()
+        for words in ("    make repro", "- CC BY 2.0: 2", "- CC0-1.0: 1", "| PConv, epoch 3 |"):
+            assert words in card
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.delenv("PCONV_WEIGHTS", raising=False)
+        monkeypatch.setattr("pconv.weights_source.SHIPPED_FOLDERS", (tmp_path / "none", out))
+        picture = np.full((40, 40, 3), 90, np.uint8)
+        mask = np.ones((40, 40), bool)
+        mask[10:20, 10:20] = False
+        assert inpaint(picture, mask).shape == picture.shape
+
+    def test_raises(
+        self, finished: Project, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Weights that are too large for git are refused."""
+        monkeypatch.setattr("workflow.ship.MAX_BYTES", 1000)
+        with pytest.raises(WeightsError, match=r"more than 0; train a narrower network"):
+            ship(finished, photos, tmp_path / "weights", [])
+        assert not (tmp_path / "weights").exists()
+
+    def test_licences(self, photos: Path, tmp_path: Path) -> None:
+        """Licences are counted without where they were seen; another table is refused."""
+        assert licences(photos) == {"CC BY 2.0": 2, "CC0-1.0": 1}
+        (tmp_path / "other.tsv").write_text("a\tb\n1\t2\n")
+        with pytest.raises(DataError, match=r"not the table that workflow\.licensed writes"):
+            licences(tmp_path / "other.tsv")

@@ -1,0 +1,197 @@
+"""What files say of a training, for `workflow.tracking`: parameters, curves, score and data."""
+
+import getpass
+import hashlib
+import json
+import logging
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pconv.errors import DataError, PConvError
+from pconv.weights import read_about
+from workflow.code import is_code
+from workflow.graph import DVC_FILE, load_stages
+from workflow.params import Params, TrainParams, read_params
+from workflow.reporting.provenance import dvc_hash
+
+log = logging.getLogger(__name__)
+
+SCORE = "valid_hole_psnr"  # of the held-out pairs, dB
+SCORED_ON = "valid_pairs.md5"  # those pairs
+
+_WEIGHTS, _LOG = "last.safetensors", "log.jsonl"
+_WEIGHT = "weight_"
+_HELD_OUT = (Path("data/raw/valid/gt"), Path("data/masks/valid"))
+
+
+@dataclass(frozen=True)
+class Training:
+    """What is known of a training when it begins.
+
+    Attributes:
+        about: Its plan, as it will stand in the header of the weights.
+        fingerprint: Of plan and data.
+    """
+
+    about: Mapping[str, str]
+    fingerprint: str
+
+    @property
+    def kind(self) -> str:
+        """Which network."""
+        return self.about.get("kind", "pconv")
+
+    @cached_property
+    def params(self) -> Params | None:
+        """``params.yaml``, or None where it has been edited since, or is missing."""
+        try:
+            params = read_params()
+        except PConvError:
+            return None
+        train, plan = params.train.model_dump(mode="json"), self._plan()
+        return params if all(str(train[key]) == plan[key] for key in plan) else None
+
+    def params_tree(self) -> dict[str, Any]:
+        """Return the sections of ``params.yaml``, or else what the plan says of ``train``."""
+        return self.params.model_dump(mode="json") if self.params else {"train": self._plan()}
+
+    def _plan(self) -> dict[str, str]:
+        """Return the words of the plan under their names in ``params.yaml``."""
+        named = {
+            f"{key.removeprefix(_WEIGHT)}_weight" if key.startswith(_WEIGHT) else key: word
+            for key, word in self.about.items()
+        }
+        return {key: named[key] for key in TrainParams.model_fields if key in named}
+
+
+@dataclass(frozen=True)
+class Trained(Training):
+    """A finished training.
+
+    Attributes:
+        folder: ``models/KIND``.
+        records: What its log says of each epoch.
+    """
+
+    folder: Path
+    records: list[dict[str, float | None]]
+
+    @property
+    def weights(self) -> Path:
+        """The file of its last weights."""
+        return self.folder / _WEIGHTS
+
+    @property
+    def log(self) -> Path:
+        """The file of its curves."""
+        return self.folder / _LOG
+
+    @property
+    def model_name(self) -> str:
+        """What the weights are registered as: one name for what can be compared."""
+        source = [self.params.download.source] if self.params else []
+        return "-".join([self.kind, *source, f"{self.about.get('size_px', '')}px"])
+
+    def scores(self) -> dict[str, str]:
+        """Return the last score of the held-out pairs and the MD5 of those, where known."""
+        found = [record[SCORE] for record in self.records if record.get(SCORE) is not None]
+        pairs = [str(self.params.train.validation_pairs)] if self.params else []
+        if all(path.is_dir() for path in _HELD_OUT):
+            pairs += [dvc_hash(path) for path in _HELD_OUT]
+        digest = hashlib.md5(" ".join(pairs).encode(), usedforsecurity=False).hexdigest()
+        return {SCORED_ON: digest} | ({SCORE: str(found[-1])} if found else {})
+
+
+def finished_trainings(models: Path) -> list[Trained]:
+    """Read the trainings in a folder, that of the partial convolutions first.
+
+    Raises:
+        DataError: If there is none, or one is damaged.
+    """
+    folders = [models / kind for kind in ("pconv", "plain")]
+    found = [_read(folder) for folder in folders if (folder / _WEIGHTS).is_file()]
+    if not found:
+        raise DataError(f"{models}: nothing finished to log; `dvc repro` makes it")
+    return found
+
+
+def data_of(stage: str, *, made: bool = False) -> list[Path]:
+    """Return what there is of the data that a stage of ``dvc.yaml`` reads, or makes."""
+    if not DVC_FILE.is_file():
+        return []
+    paths = [
+        Path(path)
+        for entry in load_stages()
+        if entry.name == stage
+        for path in (entry.outputs if made else entry.inputs)
+        if not is_code(path)
+    ]
+    return [path for path in paths if path.exists()]
+
+
+def data_set(path: Path) -> dict[str, str]:
+    """Return a file or folder as MLflow describes a data set, with the MD5 that DVC records."""
+    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+    profile = {"files": len(files), "bytes": sum(file.stat().st_size for file in files)}
+    return {
+        "name": path.as_posix(),
+        "digest": dvc_hash(path),
+        "source_type": "local",
+        "source": json.dumps({"uri": path.as_posix()}),
+        "profile": json.dumps(profile),
+    }
+
+
+def is_better(version: Any, best: Any) -> bool:
+    """Return whether a model version is known to be better than the best so far.
+
+    Only scores on the same held-out pairs are compared; a warning tells where they are others.
+    """
+    if SCORE not in version.tags or version.version == best.version:
+        return False
+    if version.tags.get(SCORED_ON) != best.tags.get(SCORED_ON):
+        log.warning(
+            "%s: version %s was measured on other held-out pairs than version %s, which is called "
+            "the best; it stays so until you move the alias",
+            *(version.name, version.version, best.version),
+        )
+        return False
+    return float(version.tags[SCORE]) > float(best.tags.get(SCORE, "-inf"))
+
+
+def provenance() -> dict[str, str]:
+    """Return who trains, and where the code and the data stand."""
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
+        return done.stdout.strip()
+
+    lock = Path("dvc.lock")
+    return {
+        "mlflow.user": getpass.getuser(),
+        "mlflow.source.name": "workflow/stages/train.py",
+        "mlflow.source.type": "LOCAL",
+        "mlflow.source.git.commit": git("rev-parse", "--verify", "--quiet", "HEAD") or "unknown",
+        "git.dirty": str(bool(git("status", "--porcelain", "--untracked-files=no"))).lower(),
+    } | ({"dvc.lock.sha256": sha256(lock.read_bytes())} if lock.is_file() else {})
+
+
+def sha256(content: bytes) -> str:
+    """Return the SHA-256 of bytes, in hexadecimal digits."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def _read(folder: Path) -> Trained:
+    about = read_about(folder / _WEIGHTS)
+    if "fingerprint" not in about:
+        raise DataError(f"{folder / _WEIGHTS}: names no fingerprint; the stage train writes one")
+    try:
+        lines = (folder / _LOG).read_text(encoding="utf-8").splitlines()
+        records = [json.loads(line) for line in lines]
+    except (OSError, ValueError) as error:
+        raise DataError(f"{folder / _LOG}: not readable ({error}); run the stage train") from error
+    return Trained(about, about["fingerprint"], folder, records)

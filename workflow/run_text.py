@@ -1,0 +1,133 @@
+"""What a person reads of a run in MLflow: its name, its description, the names of its numbers."""
+
+import json
+from collections.abc import Mapping
+from math import isfinite
+from typing import Any
+
+from pconv.errors import PConvError
+from workflow.params import PRESETS, Params, read_params
+
+_NAMED_CHANGES = 3
+_DECIDE_A_TRAINING = ("download", "augment", "masks", "train")
+
+_PICTURES = ("hero", "curves")
+_ARTIFACT = "get-artifact?run_uuid={run}&path="  # as MLflow's own pages ask for one
+_PAGE = "#/experiments/{experiment}/runs/{run}/artifacts/report/index.html"
+_SPEED = {"seconds", "images_per_s", "wait_share"}
+
+ABOUT_EXPERIMENT = """Image inpainting with partial convolutions: one run is one training and its \
+evaluation. Tick two runs and *Compare*: the parameters that differ, the curves over each other, \
+and every number of the table, `method/kind/metric`."""
+ABOUT_MODEL = """Fills the holes of photographs: `pconv fill photo.jpg --mask mask.png --weights \
+models:/{name}@best -o filled.png`. The alias `best` is at the version with the highest PSNR in \
+the holes of the held-out pairs."""
+
+Record = Mapping[str, float | None]  # what a training says of an epoch
+Changes = dict[str, tuple[object, object]]  # parameter: (in the preset, in this run)
+
+
+def flatten(values: Mapping[str, object], separator: str = ".") -> dict[str, Any]:
+    """Return nested mappings as one, the keys joined: ``{"a": {"b": 1}}`` is ``{"a.b": 1}``."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            inner = flatten(value, separator)
+            flat |= {f"{key}{separator}{name}": item for name, item in inner.items()}
+        else:
+            flat[key] = value
+    return flat
+
+
+def nearest_preset(params: Params) -> tuple[str, Changes]:
+    """Return the preset from which the fewest numbers differ, and those that do.
+
+    Only what decides a training counts. Without a preset that can be read the name is empty.
+    """
+    found = {}
+    for path in sorted(PRESETS.glob("*.yaml")):
+        try:
+            found[path.stem] = _changes(read_params(path), params)
+        except PConvError:
+            continue  # somebody's draft: no reason to go without a name
+    if not found:
+        return "", {}
+    name = min(found, key=lambda preset: len(found[preset]))
+    return name, found[name]
+
+
+def run_name(params: Params | None, kind: str, fingerprint: str) -> str:
+    """Return the name of a run: ``sample style_weight=60.0 1a2b3c4d``, for example."""
+    preset, changes = nearest_preset(params) if params else ("", {})
+    words = [preset] if preset else []
+    words += [kind] if kind != "pconv" or not preset else []
+    named = list(changes.items())[:_NAMED_CHANGES]
+    words += [f"{key.removeprefix('train.')}={here}" for key, (_, here) in named]
+    words += [f"(+{len(changes) - len(named)})"] if len(changes) > len(named) else []
+    return " ".join([*words, fingerprint[:8]])
+
+
+def description(
+    params: Params | None, fingerprint: str, *, table: str = "", has_report: bool = False
+) -> str:
+    """Return the description of a run, in Markdown.
+
+    Args:
+        params: Its parameters, if they are known.
+        fingerprint: Of the run.
+        table: Results, as a Markdown table.
+        has_report: Show the pictures of the report, and link to it, by the places ``{run}`` and
+            ``{experiment}``.
+    """
+    parts = [_difference(*nearest_preset(params)) if params else "", table]
+    if has_report:
+        parts += [f"![{name}]({_ARTIFACT}report/figures/{name}.png)" for name in _PICTURES]
+        parts += [f"[The whole report]({_PAGE})"]
+    parts += [f"Fingerprint of training and data: `{fingerprint}`"]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _difference(preset: str, changes: Changes) -> str:
+    if not preset:
+        return ""
+    if not changes:
+        return f"The preset `{preset}` as it is."
+    rows = [f"| `{key}` | {there} | **{here}** |" for key, (there, here) in changes.items()]
+    head = f"| other than in the preset `{preset}` | there | here |\n|---|--:|--:|"
+    return "\n".join([head, *rows])
+
+
+def _changes(preset: Params, params: Params) -> Changes:
+    there, here = (
+        flatten({name: getattr(p, name).model_dump(mode="json") for name in _DECIDE_A_TRAINING})
+        for p in (preset, params)
+    )
+    return {key: (there[key], here[key]) for key in here if there[key] != here[key]}
+
+
+def numbers(values: Mapping[str, object]) -> dict[str, float]:
+    """Return nested numbers flattened, as ``a/b/c``, without what is no finite number.
+
+    Characters that MLflow does not allow in a name become ``_``.
+    """
+    return {
+        "".join(c if c.isalnum() or c in "_-./ " else "_" for c in name): float(value)
+        for name, value in flatten(values, "/").items()
+        if isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
+    }
+
+
+def epoch_numbers(record: Record) -> dict[str, float]:
+    """Return the numbers of an epoch, sorted by name into what MLflow draws side by side."""
+
+    def name(key: str) -> str:
+        if key.startswith("valid_"):
+            return f"valid/{key.removeprefix('valid_')}"
+        return f"speed/{key}" if key in _SPEED else f"train/{key}"
+
+    return numbers({name(key): value for key, value in record.items() if key != "epoch"})
+
+
+def as_yaml(value: object) -> str:
+    """Return a value as ``params.yaml`` has it, but for quotes."""
+    return value if isinstance(value, str) else json.dumps(value)
