@@ -22,10 +22,11 @@ from tests.project_copy import clone, environment, run
 from workflow.graph import load_stages
 
 SCRIPTS = Path(__file__).parent / "slurm"
-SNAKEMAKE = ["snakemake", "--workflow-profile", "profiles/slurm"]
-SNAKEMAKE += ["--slurm-init-seconds-before-status-checks", "1"]  # minutes less for tiny jobs
-DEADLINE_S = 600
 NODE = {"NODE_CPUS": "4", "NODE_MEM_MB": "64000", "NODE_GPUS": "2"}
+SNAKEMAKE = ["snakemake", "--workflow-profile", "profiles/slurm"]
+# Minutes less for tiny jobs, and no larger groups than the node.
+SNAKEMAKE += ["--slurm-init-seconds-before-status-checks", "1", "--cores", NODE["NODE_CPUS"]]
+DEADLINE_S = 600
 
 pytestmark = [
     pytest.mark.slurm,
