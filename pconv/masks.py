@@ -20,8 +20,9 @@ Shares = tuple[float, float]
 
 PAPER_HOLE_SHARES: Shares = (0.05, 0.56)  # least and most in the paper's own training masks
 RECTANGLE_HOLE_SHARES: Shares = (0.05, 0.44)  # likewise, of its rectangles
-BLOCK_HOLE_SHARES: Shares = (0.005, 0.2)
-SILHOUETTE_HOLE_SHARES: Shares = (0.02, 0.3)
+# From the 5th to the 95th percentile of 5600 and 4900 masks in the challenge's layout.
+BLOCK_HOLE_SHARES: Shares = (0.013, 0.115)
+SILHOUETTE_HOLE_SHARES: Shares = (0.023, 0.175)
 MAX_DRAWS = 1000
 
 # The four moves along an axis come first: a prefix of 4 or 8 moves is a step set.
