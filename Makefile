@@ -25,6 +25,7 @@ install: .venv/.installed ## make .venv with the pinned dependencies
 	@touch $@
 
 repro: install ## run the pipeline with DVC: data to table
+	python -m workflow.recovery
 	dvc repro
 
 snakemake: install ## the same pipeline with Snakemake, on JOBS cores

@@ -1,10 +1,14 @@
 # A second way to run dvc.yaml: the same stages, shard by shard, on many cores or machines.
 from workflow.graph import load_stages, all_outputs
 from workflow.params import read_params, write_section_files
+from workflow.recovery import distrust_future, hold_snakemake
 
 STAGES = load_stages()
 # The file by which a rule sees an edited section of params.yaml.
 write_section_files(read_params())
+if workflow.is_main_process:
+    hold_snakemake()
+    distrust_future(path for stage in STAGES for path in all_outputs(stage))
 
 
 # The first rule is the default target; it must stand here, an included one would not count.

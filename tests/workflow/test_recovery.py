@@ -1,0 +1,140 @@
+"""What a killed engine left goes; what a living one holds stays."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from workflow.recovery import distrust_future, recover_dvc
+
+HOLD = """
+import sys
+from pathlib import Path
+from workflow.recovery import hold_snakemake
+hold_snakemake(Path(sys.argv[1]))
+print("held", flush=True)
+sys.stdin.read()
+"""
+LOCK = "locks/0.output.lock"
+RECORD = "schema: '2.0'\nstages:\n  sample:\n    outs:\n    - path: sample.csv\n      md5: 0a1b\n"
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A folder with what DVC keeps of a finished run."""
+    (tmp_path / ".dvc/tmp").mkdir(parents=True)
+    (tmp_path / "dvc.lock").write_text(RECORD)
+    return tmp_path
+
+
+@contextmanager
+def process(cwd: Path, *command: str) -> Iterator[subprocess.Popen[str]]:
+    """Run a program until the block ends."""
+    with subprocess.Popen(
+        command, cwd=cwd, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as running:
+        try:
+            yield running
+        finally:
+            running.kill()
+
+
+@contextmanager
+def holder(folder: Path) -> Iterator[None]:
+    """A process that has called `hold_snakemake` and lives until the block ends by SIGKILL."""
+    with process(Path.cwd(), sys.executable, "-c", HOLD, str(folder)) as running:
+        assert running.stdout is not None
+        assert running.stdout.readline() == "held\n"
+        yield
+
+
+class TestRecoverDvc:
+    """`recover_dvc`, which `make repro` calls first."""
+
+    def test_nothing_to_do(self, project: Path) -> None:
+        """A whole record and no notes: no file changes."""
+        recover_dvc(project)
+        assert (project / "dvc.lock").read_text() == RECORD
+        assert sorted(path.name for path in project.iterdir()) == [".dvc", "dvc.lock"]
+
+    @pytest.mark.parametrize("share", [0.2, 0.5, 0.9])
+    def test_cut_notes(self, project: Path, share: float) -> None:
+        """A file of notes that is no JSON any more would stop DVC for good."""
+        notes = project / ".dvc/tmp/rwlock"
+        whole = json.dumps({"a": {"write": {"pid": 1, "cmd": "dvc repro"}}})
+        notes.write_text(whole[: int(len(whole) * share)])
+        recover_dvc(project)
+        assert not notes.exists()
+
+    def test_reused_number(self, project: Path) -> None:
+        """The notes of a dead process name a number that another program has now."""
+        notes = project / ".dvc/tmp/rwlock"
+        notes.write_text(json.dumps({"a": {"write": {"pid": os.getpid(), "cmd": "dvc repro"}}}))
+        recover_dvc(project)
+        assert json.loads(notes.read_text()) == {}
+
+    @pytest.mark.parametrize("content", ["", RECORD[:40], RECORD[:-9], "stages: [", "\x00\xff"])
+    def test_cut_record(self, project: Path, content: str) -> None:
+        """A record that is no whole one is put aside, not thrown away."""
+        (project / "dvc.lock").write_text(content)
+        recover_dvc(project)
+        assert not (project / "dvc.lock").exists()
+        assert (project / "dvc.lock.damaged").read_text() == content
+
+    def test_living_dvc(self, project: Path) -> None:
+        """While a DVC is at work in the project its files are its own."""
+        (project / "dvc.lock").write_text("stages: [")
+        program = project / "dvc"
+        program.write_text("import sys; print('runs', flush=True); sys.stdin.read()")
+        with process(project, sys.executable, str(program), "repro") as running:
+            assert running.stdout is not None
+            assert running.stdout.readline() == "runs\n"
+            recover_dvc(project)
+            assert (project / "dvc.lock").read_text() == "stages: ["
+        recover_dvc(project)
+        assert not (project / "dvc.lock").exists()
+
+
+class TestHoldSnakemake:
+    """`hold_snakemake`, which the Snakefile calls first."""
+
+    def test_living(self, tmp_path: Path) -> None:
+        """The locks of a Snakemake that lives stay."""
+        (tmp_path / "locks").mkdir()
+        with holder(tmp_path):
+            (tmp_path / LOCK).touch()
+            with holder(tmp_path):
+                assert (tmp_path / LOCK).exists()
+
+    def test_killed(self, tmp_path: Path) -> None:
+        """Those of one that was killed are taken away, even if it had company."""
+        (tmp_path / "locks").mkdir()
+        with holder(tmp_path), holder(tmp_path):
+            (tmp_path / LOCK).touch()
+        with holder(tmp_path):
+            assert not (tmp_path / LOCK).exists()
+
+
+class TestDistrustFuture:
+    """`distrust_future`, for a clock that was set back."""
+
+    def test_only_the_future(self, tmp_path: Path) -> None:
+        """What is of the future by this clock looks old; all else keeps its time."""
+        now = time.time()
+        times = {"past": now - 1e6, "present": now, "future": now + 1e6}
+        for name, at in times.items():
+            (tmp_path / name).mkdir()
+            for path in (tmp_path / name / ".snakemake_timestamp", tmp_path / name):
+                path.touch()
+                os.utime(path, (at, at))
+        distrust_future(str(tmp_path / name) for name in [*times, "absent"])
+        for name, at in times.items():
+            wanted = 0 if name == "future" else at
+            for path in (tmp_path / name / ".snakemake_timestamp", tmp_path / name):
+                assert path.stat().st_mtime == pytest.approx(wanted)

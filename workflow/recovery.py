@@ -1,0 +1,124 @@
+"""What a killed engine leaves in the way of the next run, taken away where nothing lives.
+
+python -m workflow.recovery      # `make repro` does so; by hand after kill -9 or a power cut
+
+DVC notes in a file which process uses which paths, and drops the notes of processes that are
+gone. It stops for good, though, where a kill cut that file or ``dvc.lock`` short, or where the
+number of the dead process has been given to another program. Snakemake's locks are files that say
+nothing of who made them, so after a kill it stops at its own.
+"""
+
+import argparse
+import fcntl
+import json
+import logging
+import os
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import yaml
+
+from pconv.atomic import atomic_file
+from workflow.command import run_command
+
+log = logging.getLogger(__name__)
+
+_CLOCK_SKEW_S = 300  # of other machines that share a file system
+
+
+def recover_dvc(root: Path = Path()) -> None:
+    """Mend what a killed DVC left, unless one is at work in this project.
+
+    A ``dvc.lock`` that is cut short is put aside: the results are in DVC's cache under what they
+    were made of, so the next ``dvc repro`` finds them there and writes the file anew.
+    """
+    notes, record = root / ".dvc/tmp/rwlock", root / "dvc.lock"
+    if _dvc_is_alive(root):
+        return
+    if notes.is_file() and _notes_of(notes) is None:
+        notes.unlink()
+        log.warning("%s: cut short by a kill; removed", notes)
+    elif notes.is_file():
+        # Nobody is at work, so whoever has these numbers now is another program.
+        with atomic_file(notes) as partial:
+            partial.write_text("{}")
+    if record.is_file() and not _is_record(record):
+        aside = record.with_name("dvc.lock.damaged")
+        record.replace(aside)
+        log.warning("%s: cut short by a kill; put aside as %s", record, aside.name)
+
+
+def hold_snakemake(folder: Path = Path(".snakemake")) -> None:
+    """Take away the locks that a killed Snakemake left, and show that this one lives.
+
+    The kernel's lock on a file ends with the process, however it ends. Every Snakemake holds a
+    shared one; whoever gets it alone is the only one alive, and all locks there are stale.
+    """
+    folder.mkdir(exist_ok=True)
+    # Never closed: the kernel does so when this process ends.
+    alive = os.open(folder / "alive", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        fcntl.flock(alive, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        for lock in (folder / "locks").glob("*.lock"):
+            lock.unlink(missing_ok=True)
+            log.warning("%s: removed; a killed Snakemake left it", lock)
+    except BlockingIOError:
+        pass  # another is at work, and its locks count
+    except OSError:
+        return  # a file system without such locks: Snakemake's own advice must do
+    fcntl.flock(alive, fcntl.LOCK_SH)
+
+
+def distrust_future(outputs: Iterable[str]) -> None:
+    """Make outputs look old that by this clock are of the future: it was set back since.
+
+    Snakemake compares times. Made before the clock was set back, they would be newer than every
+    edit that comes after it, and would never be made anew.
+    """
+    latest = time.time() + _CLOCK_SKEW_S
+    for output in map(Path, outputs):
+        # Snakemake's own mark of a folder's time, where there is one.
+        for path in (output, output / ".snakemake_timestamp"):
+            if path.exists() and path.stat().st_mtime > latest:
+                os.utime(path, (0, 0))
+                log.warning("%s: of the future; was the clock set back? It is made anew", path)
+
+
+def _dvc_is_alive(root: Path) -> bool:
+    """Return whether a DVC command runs in the project."""
+    for process in psutil.process_iter():
+        try:
+            words = [Path(word).name for word in process.cmdline()[:3]]
+            if "dvc" in words and Path(process.cwd()).is_relative_to(root.resolve()):
+                return True
+        except (psutil.Error, OSError):
+            continue  # it ended meanwhile, or is another user's
+    return False
+
+
+def _notes_of(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return None
+
+
+def _is_record(path: Path) -> bool:
+    """Return whether a file is a whole ``dvc.lock``: each output with its hash."""
+    try:
+        stages = yaml.safe_load(path.read_text(encoding="utf-8"))["stages"]
+        return all(out.get("md5") for stage in stages.values() for out in stage["outs"])
+    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, AttributeError):
+        return False
+
+
+def _main() -> None:
+    argparse.ArgumentParser(description=__doc__).parse_args()
+    recover_dvc()
+
+
+if __name__ == "__main__":
+    run_command(_main)
