@@ -39,7 +39,7 @@ test-slurm: install ## the pipeline on a Slurm of one node, which is started and
 	python -m pytest tests/services/test_slurm.py
 
 test-server: install ## what MLflow shows, with a server on PostgreSQL
-	python -m pytest tests/services/test_mlflow_server.py tests/workflow/test_tracking.py
+	python -m pytest tests/services/test_mlflow_server.py tests/workflow/test_tracking.py tests/test_remotes.py
 
 hostile: install ## bad input and faults, the long form
 	PCONV_HOSTILE=long python -m pytest tests/hostile

@@ -1,4 +1,4 @@
-"""Put the kept runs of all benchmarks into their pages, ``README.md`` and ``gpu-notes.md``.
+"""Put the kept runs of all benchmarks into their pages.
 
     python -m benchmarks.tables            # rewrite what stands between the pages' markers
     python -m benchmarks.tables --check    # exit status 2 if a page is not of these results
@@ -17,6 +17,7 @@ from pathlib import Path
 from benchmarks.record import read_record
 
 PAGES = [Path(__file__).with_name(name) for name in ("README.md", "gpu-notes.md")]
+PAGES.append(Path(__file__).parents[1] / "docs" / "scale.md")
 RESULTS = Path(__file__).with_name("results")
 NOT_MEASURED = "*Not measured yet: the command above fills this place.*"
 _PLACE = re.compile(r"(<!-- results: (?P<name>[\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from snakemake.cli import get_argument_parser
 
 from tests.project_copy import ROOT, clone, run
 from workflow.graph import load_stages
@@ -63,3 +64,20 @@ def test_profiles_name_rules(profile: Path) -> None:
     }
     assert named <= rules
     assert set(settings.get("group-components", {})) == set(settings.get("groups", {}).values())
+
+
+@pytest.mark.parametrize("profile", PROFILES, ids=lambda path: path.parent.name)
+def test_profiles_name_options(profile: Path) -> None:
+    """Every key of a profile is an option of Snakemake or of the executor that it names."""
+    settings = yaml.safe_load(profile.read_text())
+    known = {
+        option.removeprefix("--")
+        for action in get_argument_parser()._actions
+        for option in action.option_strings
+    }
+    # Not among the dependencies (docs/cluster.md says how it is installed), so not known here.
+    executor = "cluster-generic"
+    unknown = set(settings) - known
+    if settings.get("executor") == executor:
+        unknown -= {f"{executor}-{command}-cmd" for command in ("submit", "status", "cancel")}
+    assert unknown == set()
