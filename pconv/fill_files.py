@@ -20,8 +20,9 @@ def find_files(names: Iterable[str], *, masks: bool = False) -> list[Path]:
     """Return the files that names stand for, in order and each once.
 
     Args:
-        names: Files, folders (all pictures in them, but for files called ``…_mask`` if these are
-            not looked for), and patterns such as ``scans/*.png`` or ``**/*.jpg``.
+        names: Files, folders (all pictures in them), and patterns such as ``scans/*.png`` or
+            ``**/*.jpg``; of folders and patterns files called ``…_mask`` are left out if masks
+            are not looked for.
         masks: Whether masks are looked for.
 
     Raises:
@@ -130,10 +131,11 @@ def _files(path: Path, name: str, masks: bool) -> list[Path]:
     if path.is_file():
         return [path]
     if path.is_dir():
-        found = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
-        return [file for file in found if masks or _photo_stem(file) == file.stem]
-    matching = map(Path, glob.glob(name, recursive=True))  # noqa: PTH207  # may be absolute
-    return sorted(file for file in matching if file.is_file())
+        found = [file for file in path.iterdir() if file.suffix.lower() in SUFFIXES]
+    else:
+        matching = map(Path, glob.glob(name, recursive=True))  # noqa: PTH207  # may be absolute
+        found = [file for file in matching if file.is_file()]
+    return sorted(file for file in found if masks or _photo_stem(file) == file.stem)
 
 
 def _photo_stem(mask: Path) -> str:

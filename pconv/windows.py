@@ -7,9 +7,11 @@ margin of a window comes from the picture at half the size (and there, if need b
 quarter), and counts as known when the rest is filled around it. So the border of a large hole is
 filled at full detail, and detail falls with depth, about as fast as evidence does.
 
-Work and memory follow the holes, not the picture. In masks True is known, False a hole.
+Work and memory follow the holes, not the picture, and work is at most that of tiling the picture
+and its reduced copies. In masks True is known, False a hole.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -137,22 +139,36 @@ def from_01(values: Floats, dtype: np.dtype[Any]) -> Picture:
     return np.rint(clipped * np.float32(np.iinfo(dtype).max)).astype(dtype)
 
 
-def place_windows(holes: Mask, layout: Layout) -> Iterator[Window]:
+def place_windows(holes: Mask, layout: Layout) -> list[Window]:
     """Cover the holes with windows, in bands from the top, each from the left.
 
     Each pixel of a hole lies at least ``margin_px`` from the edges of one of the windows, except
-    from edges that are the picture's. A window is centred on what it was placed for.
+    from edges that are the picture's. A window is centred on what it was placed for. Holes that
+    fit into one are not cut, unless that took more windows than tiling the whole picture.
 
     Args:
         holes: True in holes, shape ``(H, W)``.
         layout: Size and margin of the windows.
 
-    Yields:
+    Returns:
         Rows and columns of each window, all of one size: ``size_px`` a side, or the picture's
         side where that is smaller.
     """
+    reach = tuple(_reach(length, layout) for length in holes.shape)
+    tiles = math.prod(-(-length // step) for length, step in zip(holes.shape, reach, strict=True))
+    parts, bottoms, rights = _components(holes, *reach)
+    windows = list(_placed(holes, layout, parts, bottoms, rights))
+    if len(windows) <= tiles:
+        return windows
+    # With nothing to wait for, each band and each window in it begin where the last one ended.
+    return list(_placed(holes, layout, parts, np.zeros_like(bottoms), np.zeros_like(rights)))
+
+
+def _placed(
+    holes: Mask, layout: Layout, parts: NDArray[Any], bottoms: Places, rights: Places
+) -> Iterator[Window]:
+    """Yield windows that cut no part which ends, by its number, at a row and a column to come."""
     tall, wide = (_reach(length, layout) for length in holes.shape)
-    parts, bottoms, rights = _components(holes, tall, wide)
     left = holes.copy()
     while (rows := _rows(left)).size:
         top = int(rows[0])
@@ -245,7 +261,7 @@ def _fill_near(image: Picture, holes: Mask, fill: WindowFill, layout: Layout) ->
     windows so far is the sum of their weights.
     """
     total = np.zeros(holes.shape, np.float32)
-    for windows in _batches(list(place_windows(holes, layout)), layout.batch):
+    for windows in _batches(place_windows(holes, layout), layout.batch):
         shown = as_01(np.stack([image[window] for window in windows]))
         new = fill(shown, np.stack([~holes[window] for window in windows]))
         for window, values in zip(windows, new, strict=True):

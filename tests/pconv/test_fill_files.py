@@ -49,8 +49,10 @@ class TestFindFiles:
     def test_masks(self, tmp_path: Path) -> None:
         """Files called masks are found among masks only."""
         touch(tmp_path, "1.png", "1_mask.png")
-        assert find_files([str(tmp_path)]) == [tmp_path / "1.png"]
-        assert len(find_files([str(tmp_path)], masks=True)) == 2
+        for name in (str(tmp_path), str(tmp_path / "*.png")):
+            assert find_files([name]) == [tmp_path / "1.png"]
+            assert len(find_files([name], masks=True)) == 2
+        assert find_files([str(tmp_path / "1_mask.png")]) == [tmp_path / "1_mask.png"]
 
     def test_raises(self, tmp_path: Path) -> None:
         """A name that stands for nothing is told."""

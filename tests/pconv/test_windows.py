@@ -111,23 +111,43 @@ class TestPlaceWindows:
         """A hole that fits into a window gets one, centred on it, in a picture of any size."""
         holes = np.zeros((300, 400), bool)
         holes[101:107, 202:210] = True
-        assert list(place_windows(holes, SMALL)) == [(slice(96, 112), slice(198, 214))]
+        assert place_windows(holes, SMALL) == [(slice(96, 112), slice(198, 214))]
 
     def test_cuts_no_small_hole(self) -> None:
         """A hole that fits into a window waits for its own rather than being cut in two."""
         holes = np.zeros((60, 60), bool)
         for top, left in ((20, 5), (26, 16), (23, 27), (29, 45)):
             holes[top : top + 8, left : left + 8] = True
-        windows = list(place_windows(holes, SMALL))
+        windows = place_windows(holes, SMALL)
         assert len(windows) == 4
         for rows, columns in windows:
             inside = holes[rows, columns][3:-3, 3:-3]
             assert ndimage.label(inside)[1] == 1
             assert inside.sum() == 64
 
+    @given(seed=seeds, height=sides, width=sides, length=st.integers(1, 12))
+    @settings(deadline=None, max_examples=50)
+    def test_bound(self, seed: int, height: int, width: int, length: int) -> None:
+        """However the holes lie, there are no more windows than tiles of the whole picture."""
+        rng = np.random.default_rng(seed)
+        holes = np.zeros((height, width), bool)
+        for _ in range(60):
+            y, x = rng.integers(height), rng.integers(width)
+            holes[y : y + length, x] = True
+        tall, wide = (side if side <= 16 else 10 for side in (height, width))
+        tiles = -(-height // tall) * -(-width // wide)
+        assert len(place_windows(holes, SMALL)) <= tiles
+
+    def test_many_scratches(self) -> None:
+        """Where a window for each scratch would be more than all tiles, scratches are cut."""
+        holes = np.zeros((150, 200), bool)
+        for y, x in np.random.default_rng(0).integers(0, holes.shape, (1000, 2)):
+            holes[y : y + 9, x] = True
+        assert len(place_windows(holes, SMALL)) <= 15 * 20
+
     def test_none_without_holes(self) -> None:
         """A picture without holes needs no window."""
-        assert list(place_windows(np.zeros((50, 50), bool), SMALL)) == []
+        assert place_windows(np.zeros((50, 50), bool), SMALL) == []
 
 
 class TestFillHoles:
@@ -191,7 +211,7 @@ class TestFillHoles:
         known = np.ones((50, 60), bool)
         known[20:38, 11:49:3] = False
         total, weights = np.zeros((50, 60)), np.zeros((50, 60))
-        windows = list(place_windows(~known, layout))
+        windows = place_windows(~known, layout)
         for count, (rows, columns) in enumerate(windows):
             for y in range(rows.start, rows.stop):
                 for x in range(columns.start, columns.stop):
