@@ -32,7 +32,7 @@ snakemake: install ## the same pipeline with Snakemake, on JOBS cores
 	snakemake -j$(JOBS) evaluate
 
 test: install ## the test suite, but for services and the hostile suite
-	python -m pytest -n auto --dist loadfile --ignore tests/hostile
+	python -m pytest -n auto --dist loadfile --ignore tests/hostile --ignore tests/services
 
 test-slurm: install ## the pipeline on a Slurm of one node, which is started and stopped here
 	tests/services/install.sh slurm
