@@ -43,11 +43,17 @@ test-server: install ## what MLflow shows, with a server on PostgreSQL
 
 hostile: install ## bad input and faults, the long form
 	PCONV_HOSTILE=long python -m pytest tests/hostile
+	PCONV_HOSTILE=long python -m tests.hostile.audit
+	python -m tests.hostile.load fill --photos 1000
+	python -m tests.hostile.load page --users 20 --minutes 5
+	python -m tests.hostile.fuzz --minutes 60
 	python -m tests.hostile.kills --times 200
+	python -m tests.hostile.table
 
-check: install ## format, lint, types, spelling and the graph
+check: install ## format, lint, security, types, spelling and the graph
 	ruff format --check .
 	ruff check .
+	bandit --quiet --configfile pyproject.toml --recursive pconv workflow benchmarks docs
 	mypy
 	snakefmt --check Snakefile workflow/rules
 	codespell

@@ -100,12 +100,16 @@ def patchmatch(image: Pixels, mask: Mask, *, seed: int = 0) -> Pixels:
         raise MaskError("mask: no pixel is known (1), so there is nothing to copy; mark some as 1")
     state = _random_state(seed)
     pyramid = _pyramid(np.ascontiguousarray(image), np.ascontiguousarray(mask))
-    solution = None
-    for steps in reversed(range(len(pyramid))):
-        # Coarse levels lay out the fill and cost little: they get more rounds.
-        solution = _solve(*pyramid[steps], solution, state, rounds=min(3 + 2 * steps, 8))
-    assert solution is not None  # a pyramid has at least one level
+    coarsest = len(pyramid) - 1
+    solution = _solve(*pyramid[coarsest], None, state, _rounds(coarsest))
+    for steps in reversed(range(coarsest)):
+        solution = _solve(*pyramid[steps], solution, state, _rounds(steps))
     return solution.image
+
+
+def _rounds(steps: int) -> int:
+    """Return how often a level is gone over: coarse ones lay out the fill and cost little."""
+    return min(3 + 2 * steps, 8)
 
 
 def _random_state(seed: int) -> State:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from pconv.atomic import atomic_folder
-from pconv.features import vgg16_features
+from pconv.features import VGG16Features, vgg16_features
 from pconv.images import Mask, Pixels, read_image
 from pconv.losses import InpaintingLoss, LossWeights, TruthFeatures
 from pconv.metrics import image_metrics
@@ -226,8 +226,9 @@ def _losses(
     if pair is None:
         loss = InpaintingLoss(None, LossWeights(perceptual=0, style=0))
     else:
-        loss = _loss(job.params.features, job.params.features_seed)
-        features = _truth_features(loss, job.raw / pair.photo, pair.size_px, pair.place)
+        vgg = _vgg(job.params.features, job.params.features_seed)
+        loss = InpaintingLoss(vgg)
+        features = _truth_features(vgg, job.raw / pair.photo, pair.size_px, pair.place)
     terms = loss.per_image(output, truth, known, features, keeps_known=not is_network(method))
     if pair is None:
         del terms["total"]  # a total without its largest terms compares with nothing
@@ -235,16 +236,15 @@ def _losses(
 
 
 @lru_cache(maxsize=1)
-def _loss(features: str, seed: int) -> InpaintingLoss:
-    return InpaintingLoss(vgg16_features(features, seed).to(default_device()))
+def _vgg(features: str, seed: int) -> VGG16Features:
+    return vgg16_features(features, seed).to(default_device())
 
 
 # Pairs come sorted by photograph, so a few truths at a time are enough to make each once a shard.
 @lru_cache(maxsize=16)
-def _truth_features(loss: InpaintingLoss, photo: Path, size_px: int, place: float) -> TruthFeatures:
+def _truth_features(vgg: VGG16Features, photo: Path, size_px: int, place: float) -> TruthFeatures:
     truth = images_01(fit_image(read_image(photo), size_px, place)[None]).to(default_device())
-    assert loss.features is not None
-    return TruthFeatures.of(loss.features, truth)
+    return TruthFeatures.of(vgg, truth)
 
 
 def _first(pairs: Sequence[Pair], count: int) -> set[str]:
