@@ -17,10 +17,10 @@ from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from pconv.errors import ParameterError, ShapeError
 from pconv.features import VGG16Features
+from pconv.layers import window_sum
 
 
 @dataclass(frozen=True)
@@ -89,8 +89,7 @@ def total_variation_loss(composite: Tensor, mask: Tensor) -> Tensor:
     vertical neighbours. (So each is a sum over R, not a mean over R.)
     """
     composite = composite.float()
-    hole = 1 - mask.to(torch.float32)
-    region = functional.max_pool2d(hole, kernel_size=3, stride=1, padding=1)
+    region = (window_sum(mask == 0, (3, 3), padding=(1, 1)) > 0).to(torch.float32)
     across = composite.diff(dim=3).abs() * region[..., 1:] * region[..., :-1]
     down = composite.diff(dim=2).abs() * region[..., 1:, :] * region[..., :-1, :]
     return (_sum(across) + _sum(down)) / composite[0].numel()

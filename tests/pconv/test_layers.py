@@ -275,8 +275,10 @@ class TestOnlyKnown:
 class TestWindowSum:
     """sum(M) of Eq. 1."""
 
-    def test_values(self):
-        """Counts are those of a convolution with ones, in float32."""
+    @pytest.mark.parametrize("exporting", [False, True])
+    def test_values(self, exporting, monkeypatch):
+        """Counts are those of a convolution with ones, in float32, added up on a CPU or pooled."""
+        monkeypatch.setattr(torch.compiler, "is_exporting", lambda: exporting)
         _, mask = case(11, per_channel=True)
         found = window_sum(mask, (3, 2), (2, 1), (2, 1))
         ones = torch.ones(1, 3, 3, 2, dtype=torch.float64)
