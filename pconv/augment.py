@@ -26,6 +26,9 @@ class Ranges:
 
     Attributes:
         flip_share: Probability of a left-right flip, 0 to 1.
+        upside_down_share: Probability of an up-down flip, 0 to 1.
+        quarter_turn_share: Probability of a turn by 90 degrees, 0 to 1. With all three at 0.5 each
+            of a square's eight symmetries is as likely: worth it where photographs are few.
         rotation_degrees: Most rotation either way, 0 to 45.
         crop_min_share: Least area of the crop, as a share of the largest crop of its shape that
             fits into the rotated photograph, above 0 to 1.
@@ -38,6 +41,8 @@ class Ranges:
     """
 
     flip_share: float = 0.5
+    upside_down_share: float = 0.0
+    quarter_turn_share: float = 0.0
     rotation_degrees: float = 15.0
     crop_min_share: float = 0.5
     crop_max_aspect: float = 1.1
@@ -53,6 +58,8 @@ class Variant:
 
     Attributes:
         flip: Whether left and right are swapped.
+        upside_down: Whether top and bottom are swapped.
+        quarter_turn: Whether rows become columns; with the two flips any turn by 90 degrees.
         angle: Rotation in radians.
         share: Area of the crop over that of the largest one that fits, above 0 to 1.
         aspect: Width over height of the crop.
@@ -65,6 +72,8 @@ class Variant:
     """
 
     flip: bool = False
+    upside_down: bool = False
+    quarter_turn: bool = False
     angle: float = 0.0
     share: float = 1.0
     aspect: float = 1.0
@@ -96,8 +105,11 @@ def draw_variant(rng: np.random.Generator, ranges: Ranges) -> Variant:
     """Draw the operations, always with the same number of draws from ``rng``."""
     flip, share, across, down = rng.random(4)
     rotation, aspect, brightness, contrast, saturation, hue = rng.uniform(-1, 1, 6)
+    upside_down, quarter_turn = rng.random(2)
     return Variant(
         flip=bool(flip < ranges.flip_share),
+        upside_down=bool(upside_down < ranges.upside_down_share),
+        quarter_turn=bool(quarter_turn < ranges.quarter_turn_share),
         angle=math.radians(rotation * ranges.rotation_degrees),
         share=1 - share * (1 - ranges.crop_min_share),
         aspect=ranges.crop_max_aspect**aspect,
@@ -179,7 +191,9 @@ def crop_matrix(height: int, width: int, variant: Variant) -> NDArray[np.float64
     room = np.array([width, height]) - scale * box
     center = scale * box / 2 + room * [variant.across, variant.down]
     right = scale * wide * np.array([cos, sin]) * (-1 if variant.flip else 1)
-    downward = scale * tall * np.array([-sin, cos])
+    downward = scale * tall * np.array([-sin, cos]) * (-1 if variant.upside_down else 1)
+    if variant.quarter_turn:
+        right, downward = downward, right
     return np.stack([right, downward, center - right / 2 - downward / 2], axis=1)
 
 

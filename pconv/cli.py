@@ -28,6 +28,7 @@ from pconv.cli_options import (
     Masks,
     MaxSide,
     Method,
+    Mirror,
     Out,
     Overwrite,
     Photos,
@@ -90,6 +91,7 @@ def fill(
     max_side: MaxSide = None,
     device: Device = None,
     half: Half = False,
+    mirror: Mirror = False,
     overwrite: Overwrite = False,
 ) -> None:
     """Fill the holes of one photo or many; `FILL_HELP` is what a user reads."""
@@ -106,6 +108,7 @@ def fill(
         method=method,
         device=device,
         half=half,
+        mirror=mirror,
         max_side=max_side,
         allow_large_holes=large_holes,
     )

@@ -3,7 +3,7 @@
 ``python -m pconv.unet`` prints the table below with the shapes it gives at 256×256.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TypeVar, cast
 
 import torch
@@ -60,6 +60,8 @@ def table(out_channels: int = 3, width: int = 64, levels: int = 8) -> list[Row]:
 
 
 Net = TypeVar("Net", bound="UNet")
+Fill = Callable[[Tensor, Tensor], Tensor]  # a network, or what stands in for one
+_FLIPS = ((), (3,), (2,), (2, 3))
 
 
 class UNet(nn.Module):
@@ -266,6 +268,25 @@ def build_unet(kind: str, **hyperparameters: int) -> UNet:
     if unknown:
         raise ParameterError(f"no such hyperparameter of a network: {', '.join(sorted(unknown))}")
     return kinds[kind](**hyperparameters)
+
+
+def mirrored(network: Fill) -> Fill:
+    """Return the mean of a network's fills of a picture's four flips, each flipped back.
+
+    What a fill of the picture and one of its mirror image differ in is error, and the mean has
+    less of it (a part of the self-ensemble of Lim et al. 2017, "Enhanced Deep Residual Networks
+    for Single Image Super-Resolution").
+
+    Args:
+        network: Called with image ``(B, 3, H, W)`` and mask ``(B, 1, H, W)``.
+    """
+
+    def fill(image: Tensor, mask: Tensor) -> Tensor:
+        fills = [network(image.flip(dims), mask.flip(dims)).flip(dims) for dims in _FLIPS]
+        # In pairs: so the sum of a mirrored picture's fills is rounded alike.
+        return ((fills[0] + fills[1]) + (fills[2] + fills[3])) / len(_FLIPS)
+
+    return fill
 
 
 def composite(output: Tensor, image: Tensor, mask: Tensor) -> Tensor:

@@ -11,10 +11,11 @@ from torch import Tensor
 from pconv import baselines
 from pconv.errors import DataError
 from pconv.images import Mask, Pixels
-from pconv.unet import UNet, composite
+from pconv.unet import Fill, UNet, composite, mirrored
 from pconv.weights import load_weights
 
-_NETWORK = re.compile(r"(?P<kind>pconv|plain)-(?P<which>first|last)")
+_NETWORK = re.compile(r"(pconv|plain)-(first|last)(-mirrored)?")
+MIRRORED = "-mirrored"  # ends the name of weights that fill as `pconv.unet.mirrored` says
 
 
 def network_names(models: Path) -> list[str]:
@@ -35,8 +36,8 @@ def is_network(method: str) -> bool:
 
 
 def weights_file(method: str, models: Path) -> Path:
-    """Return the weights behind ``pconv-last`` and its like."""
-    kind, which = method.split("-")
+    """Return the weights behind ``pconv-last``, ``pconv-last-mirrored`` and their like."""
+    kind, which = method.removesuffix(MIRRORED).split("-")
     return models / kind / f"{which}.safetensors"
 
 
@@ -62,7 +63,9 @@ def fill_pairs(method: str, models: Path, images: Pixels, masks: Mask) -> Pixels
 def network_outputs(method: str, models: Path, images: Pixels, masks: Mask) -> Tensor:
     """Return a network's raw output, float32 ``(B, 3, S, S)``, for a batch as in `fill_pairs`."""
     device = default_device()
-    network = _load(weights_file(method, models), str(device))
+    network: Fill = _load(weights_file(method, models), str(device))
+    if method.endswith(MIRRORED):
+        network = mirrored(network)
     return network(images_01(images).to(device), masks_01(masks).to(device)).float()
 
 

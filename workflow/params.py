@@ -105,6 +105,8 @@ class AugmentParams(Section):
     size_px: SizePx
     images: Annotated[Items, Field(description="Training images to make.")]
     flip_share: Annotated[Share, Field(description="Probability of a left-right flip.")]
+    upside_down_share: Annotated[Share, Field(description="Probability of an up-down flip.")]
+    quarter_turn_share: Annotated[Share, Field(description="Probability of a turn by 90 degrees.")]
     rotation_degrees: Annotated[
         float, Field(ge=0, le=45, description="Most rotation either way, degrees.")
     ]
@@ -260,6 +262,9 @@ class EvaluateParams(Section):
         description="Methods whose perceptual and style loss, and so the total, are taken."
     )
     vgg_pairs: NonNegative
+    mirrored: Annotated[
+        bool, Field(description="Measure the last weights also by the mean of four flips.")
+    ]
     features: Annotated[str, Field(description="imagenet, random, or a file of VGG-16 weights.")]
     features_seed: Seed
     batch_size: Batch

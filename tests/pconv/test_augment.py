@@ -26,13 +26,15 @@ from tests.strategies import photos, seeds, sides
 
 Pixels = NDArray[np.uint8]
 FEW = settings(deadline=None, max_examples=40)
-STILL = Ranges(0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0)
-WIDE = Ranges(0.5, 45.0, 0.05, 2.0, 0.5, 0.5, 0.5, 0.5)
+STILL = Ranges(0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0)
+WIDE = Ranges(0.5, 0.5, 0.5, 45.0, 0.05, 2.0, 0.5, 0.5, 0.5, 0.5)
 CORNERS = np.array([[0, 1, 0, 1], [0, 0, 1, 1], [1, 1, 1, 1]])
 
 variants = st.builds(
     Variant,
     flip=st.booleans(),
+    upside_down=st.booleans(),
+    quarter_turn=st.booleans(),
     angle=st.floats(-math.pi / 4, math.pi / 4),
     share=st.floats(0.05, 1),
     aspect=st.floats(0.5, 2),
@@ -106,6 +108,13 @@ class TestDrawVariant:
         flips = [draw_variant(np.random.default_rng(i), Ranges()).flip for i in range(400)]
         assert np.mean(flips) == pytest.approx(0.5, abs=0.1)
 
+    def test_values_symmetries(self) -> None:
+        """All eight symmetries of a square are drawn where the ranges say so, else two."""
+        for ranges, wanted in ((Ranges(0.5, 0.5, 0.5), 8), (Ranges(), 2)):
+            drawn = [draw_variant(np.random.default_rng(i), ranges) for i in range(200)]
+            found = {(one.flip, one.upside_down, one.quarter_turn) for one in drawn}
+            assert len(found) == wanted
+
     @FEW
     @given(seeds)
     def test_values_one_range_at_a_time(self, seed: int) -> None:
@@ -155,10 +164,14 @@ class TestWarp:
     @FEW
     @given(photos(), st.floats(0, 1))
     def test_values_flip(self, photo: Pixels, across: float) -> None:
-        """A flip mirrors the picture."""
+        """A flip mirrors the picture, and a quarter turn makes columns of its rows."""
         plain = warp(photo, Variant(across=across), 20)
         flipped = warp(photo, Variant(flip=True, across=across), 20)
         assert difference(flipped, plain[:, ::-1]).max() <= 3
+        flipped = warp(photo, Variant(upside_down=True, across=across), 20)
+        assert difference(flipped, plain[::-1]).max() <= 3
+        turned = warp(photo, Variant(quarter_turn=True, across=across), 20)
+        assert difference(turned, plain.transpose(1, 0, 2)).max() <= 3
 
     def test_values_shrinks_like_fit(self) -> None:
         """Shrinking averages areas: the result is that of the plain fit, so nothing aliases."""

@@ -153,6 +153,17 @@ class TestInpaint:
         assert (filled != wanted).any()
         assert np.abs(filled.astype(int) - wanted).mean() < 6
 
+    def test_mirror(self, weights: Path) -> None:
+        """By the mean of four flips, left and right make no difference, which they else do."""
+        image, known = scene(32, 32)
+        for mirror in (True, False):
+            filled = inpaint(image, known, weights=weights, mirror=mirror)
+            other = inpaint(
+                image[:, ::-1].copy(), known[:, ::-1].copy(), weights=weights, mirror=mirror
+            )
+            assert np.array_equal(filled, other[:, ::-1]) == mirror
+            assert (filled[known] == image[known]).all()
+
     def test_compile(self, weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """The option hands the network to torch.compile, and changes nothing else."""
         handed: list[object] = []

@@ -38,6 +38,7 @@ PARAMS = EvaluateParams(
     slow_pairs=2,
     vgg_methods=["pconv-last", "mean"],
     vgg_pairs=4,
+    mirrored=True,
     features="random",
     features_seed=0,
     batch_size=3,
@@ -132,7 +133,8 @@ class TestEvaluatePairs:
     def test_conservation(self, whole: pd.DataFrame) -> None:
         """A row for each pair and method, slow methods on their share of each kind only."""
         counts = whole.groupby("method")["pair"].nunique().to_dict()
-        every = dict.fromkeys(["pconv-first", "pconv-last", "mean", "telea"], 8)
+        networks = ["pconv-first", "pconv-last", "pconv-last-mirrored"]
+        every = dict.fromkeys([*networks, "mean", "telea"], 8)
         assert counts == every | {"biharmonic": 2}
         assert list(whole.columns) == COLUMNS
         slow = whole[whole["method"] == "biharmonic"]
@@ -163,6 +165,19 @@ class TestEvaluatePairs:
         row = whole[(whole["pair"] == "ec-a-0") & (whole["method"] == "mean")].iloc[0]
         assert row["psnr_hole"] == pytest.approx(10 * np.log10(255**2 / (error**2).mean()))
         assert row["l1_hole"] == pytest.approx(np.abs(error).mean() / 255)
+
+    def test_mirrored(self, job: Job) -> None:
+        """By the mean of four flips, a mirrored pair's fill is the mirrored fill."""
+        rng = np.random.default_rng(0)
+        images = rng.integers(0, 256, (2, SIZE, SIZE, 3), np.uint8)
+        masks = rng.random((2, SIZE, SIZE)) < 0.7
+        for method, is_law in (("pconv-last-mirrored", True), ("pconv-last", False)):
+            filled = fill_pairs(method, job.models, images, masks)
+            other = fill_pairs(
+                method, job.models, images[:, :, ::-1].copy(), masks[:, :, ::-1].copy()
+            )
+            assert np.array_equal(filled, other[:, :, ::-1]) == is_law
+            assert np.array_equal(filled[masks], images[masks])
 
     @pytest.mark.parametrize("shards", [2, 3, 5])
     def test_shards(self, job: Job, text: str, shards: int) -> None:

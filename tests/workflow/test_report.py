@@ -669,6 +669,8 @@ class TestWords:
     def test_method_label(self) -> None:
         """Networks are named with their epoch; unknown methods keep their name."""
         assert method_label("pconv-last", {"pconv-last": "150"}) == "PConv, epoch 150"
+        mirrored = method_label("pconv-last-mirrored", {"pconv-last": "150"})
+        assert mirrored == "PConv, epoch 150, mean of four flips"
         assert method_label("plain-first", {}) == "Plain convolution, first checkpoint"
         assert method_label("diffusion", {}) == "diffusion"
 

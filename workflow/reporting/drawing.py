@@ -38,15 +38,17 @@ _STYLE = {
 _COLOURS = (
     "#56B4E9",
     "#0072B2",
+    "#332288",
     "#E69F00",
     "#D55E00",
+    "#882255",
     "#999999",
     "#009E73",
     "#CC79A7",
     "#6B6B00",
     "#000000",
 )
-_MARKERS = "osD^vPXph"
+_MARKERS = "os*D^<vPXph"
 
 
 @dataclass(frozen=True)

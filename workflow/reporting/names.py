@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from itertools import pairwise
 
+from workflow.fills import MIRRORED
+
 DECIBEL = "dB"
 
 
@@ -57,7 +59,8 @@ CLASSICAL = {
     "biharmonic": "Biharmonic",
     "patchmatch": "PatchMatch",
 }
-METHODS = (*(f"{network}-{end}" for network in NETWORKS for end in CHECKPOINTS), *CLASSICAL)
+_ENDS = (*CHECKPOINTS, f"{CHECKPOINTS[-1]}{MIRRORED}")
+METHODS = (*(f"{network}-{end}" for network in NETWORKS for end in _ENDS), *CLASSICAL)
 OURS = "pconv-last"
 LAST_WEIGHTS = (OURS, "plain-last")  # the first of those that were trained stands for a run
 SHOWN_BESIDE = ("plain-last", "telea")  # beside our network's checkpoints, in pictures
@@ -120,10 +123,12 @@ def method_label(method: str, epochs: dict[str, str]) -> str:
         method: Its name in the evaluation table.
         epochs: The epoch of each network's checkpoint, where known.
     """
-    network, _, checkpoint = method.partition("-")
+    weights = method.removesuffix(MIRRORED)
+    network, _, checkpoint = weights.partition("-")
     if network in NETWORKS and checkpoint in CHECKPOINTS:
-        when = f"epoch {epochs[method]}" if method in epochs else f"{checkpoint} checkpoint"
-        return f"{NETWORKS[network]}, {when}"
+        when = f"epoch {epochs[weights]}" if weights in epochs else f"{checkpoint} checkpoint"
+        how = ", mean of four flips" if method.endswith(MIRRORED) else ""
+        return f"{NETWORKS[network]}, {when}{how}"
     return CLASSICAL.get(method, method)
 
 

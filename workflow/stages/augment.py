@@ -85,6 +85,8 @@ def ranges_of(params: AugmentParams) -> Ranges:
     """Return the ranges of the operations that the parameters name."""
     return Ranges(
         flip_share=params.flip_share,
+        upside_down_share=params.upside_down_share,
+        quarter_turn_share=params.quarter_turn_share,
         rotation_degrees=params.rotation_degrees,
         crop_min_share=params.crop_min_share,
         crop_max_aspect=params.crop_max_aspect,

@@ -26,6 +26,7 @@ from pconv.metrics import image_metrics
 from pconv.resizing import fit_image
 from workflow.command import run_command
 from workflow.fills import (
+    MIRRORED,
     default_device,
     fill_pairs,
     images_01,
@@ -111,7 +112,10 @@ class Plan:
         """
         params, drawn = job.params, read_pairs(job.sample)
         everywhere = {pair.id for pair in drawn}
-        methods = dict.fromkeys([*network_names(job.models), *params.methods], everywhere)
+        networks = network_names(job.models)
+        if params.mirrored:
+            networks += [f"{name}{MIRRORED}" for name in networks if name.endswith("-last")]
+        methods = dict.fromkeys([*networks, *params.methods], everywhere)
         methods |= dict.fromkeys(params.slow_methods, _first(drawn, params.slow_pairs))
         by_photo = sorted(drawn, key=lambda pair: (pair.photo, pair.id))
         starts = range(0, len(by_photo), params.batch_size)
