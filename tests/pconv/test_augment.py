@@ -72,7 +72,7 @@ class TestAugment:
     def test_values_no_black_corners(self, seed: int, height: int, width: int) -> None:
         """A white photograph stays white: nothing from outside it comes into the picture."""
         white = np.full((height, width, 3), 255, np.uint8)
-        shapes = Ranges(0.5, 45.0, 0.05, 2.0, 0.0, 0.0, 0.0, 0.0)
+        shapes = Ranges(0.5, 0.5, 0.5, 45.0, 0.05, 2.0, 0.0, 0.0, 0.0, 0.0)
         assert (augment(np.random.default_rng(seed), white, 24, shapes) == 255).all()
 
     def test_values_ranges_of_nothing(self) -> None:

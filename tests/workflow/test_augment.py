@@ -18,6 +18,8 @@ SETTINGS: dict[str, Any] = {
     "size_px": 32,
     "images": 31,
     "flip_share": 0.5,
+    "upside_down_share": 0.0,
+    "quarter_turn_share": 0.0,
     "rotation_degrees": 15.0,
     "crop_min_share": 0.5,
     "crop_max_aspect": 1.1,
