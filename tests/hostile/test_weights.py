@@ -72,7 +72,7 @@ def with_values(value: float) -> Callable[[Path], None]:
         length = int.from_bytes(content[:8], "little")
         words = json.loads(content[8 : 8 + length])["__metadata__"]
         tensors = load_file(path)
-        next(iter(tensors.values())).view(-1)[0] = value
+        next(one for one in tensors.values() if one.is_floating_point()).view(-1)[0] = value
         path.write_bytes(save(tensors, words))
 
     return write
