@@ -76,6 +76,8 @@ def _fetched(uri: str, folder: Path) -> Path:
         ) from error
     if not os.environ.get("MLFLOW_TRACKING_URI"):
         mlflow.set_tracking_uri(_MLFLOW_STORE)
+    # A model is a few small files; MLflow's bar is drawn into logs as well, a line an update.
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     try:
         import_module("mlflow.artifacts").download_artifacts(artifact_uri=uri, dst_path=str(folder))
     except (mlflow.exceptions.MlflowException, OSError) as error:

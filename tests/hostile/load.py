@@ -216,11 +216,10 @@ def use_page(users: int, seconds: float) -> tuple[Curve, Users]:
         )
         assert process.stdout is not None
         try:
-            url = next(
-                found[0] for line in process.stdout if (found := re.findall(r"http://\S+/", line))
-            )
+            lines = (re.search(r"http://[^\s/]+", line) for line in process.stdout)
+            url = next(found[0] for found in lines if found)
             started = time.monotonic()
-            crowd, curve = Users(url, started + seconds), Curve()
+            crowd, curve = Users(f"{url}/", started + seconds), Curve()
             threads = [threading.Thread(target=crowd.work, args=[n]) for n in range(users)]
             threads.append(threading.Thread(target=curve.follow, args=[process, started]))
             for thread in threads:
