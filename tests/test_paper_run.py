@@ -149,7 +149,7 @@ class TestRun:
         ]
         with (work / "data/evaluation/0000/pairs.csv").open() as file:
             methods = {row["method"] for row in csv.DictReader(file)}
-        assert methods == {"pconv-first", "pconv-last", "telea"}
+        assert methods == {"pconv-first", "pconv-last", "pconv-last-mirrored", "telea"}
 
     def test_other_settings(self, packed: Path, work: Path) -> None:
         """A folder is not gone on with under other settings."""
