@@ -25,10 +25,15 @@ class TestStopRequest:
 
     def test_second_signal(self) -> None:
         """The second one meets the handler of before: an impatient user can end it at once."""
-        with StopRequest():
-            os.kill(os.getpid(), signal.SIGINT)
-            with pytest.raises(KeyboardInterrupt):
+        # What a shell starts in the background inherits that SIGINT is ignored.
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            with StopRequest():
                 os.kill(os.getpid(), signal.SIGINT)
+                with pytest.raises(KeyboardInterrupt):
+                    os.kill(os.getpid(), signal.SIGINT)
+        finally:
+            signal.signal(signal.SIGINT, before)
 
     def test_handlers_come_back(self) -> None:
         """After the block all handlers are as before."""
