@@ -229,6 +229,7 @@ def use_page(users: int, seconds: float) -> tuple[Curve, Users]:
         finally:
             process.terminate()
             process.wait(PATIENCE_S)
+            process.stdout.close()
         threads[-1].join()
     return curve, crowd
 
