@@ -13,7 +13,7 @@ import logging
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal, TypedDict, Unpack
+from typing import TypedDict, Unpack
 
 import numpy as np
 import torch
@@ -46,7 +46,6 @@ METHODS = (NETWORK, *WITHOUT_NETWORK)
 Weights = str | Path | UNet
 Checked = tuple[Array, Mask]  # RGB, and True where known
 
-_NETWORK_OPTIONS: tuple[Literal["half", "compile", "mirror"], ...] = ("half", "compile", "mirror")
 _TRAINED_AT = "size_px"  # what a weights file's header calls the side of the training images
 _USUAL_SIZE_PX = 256
 # Filled at once: 16 windows of 256 px, 4 of 512. A good part of a call's time does not depend on
@@ -271,13 +270,19 @@ def _network(
         return NetworkFill(network.eval(), _USUAL_SIZE_PX, options)
     with weights_file(weights) as path:
         stamp = path.stat().st_mtime_ns if path.is_file() else 0
-        flags = (options.get(name, False) for name in _NETWORK_OPTIONS)
-        return _loaded(path.absolute(), stamp, str(_device(device)), *flags)
+        return _loaded(
+            path.absolute(),
+            stamp,
+            str(_device(device)),
+            half=options.get("half", False),
+            compile=options.get("compile", False),
+            mirror=options.get("mirror", False),
+        )
 
 
 @lru_cache(maxsize=2)
 def _loaded(
-    path: Path, stamp: int, device: str, half: bool, compile: bool, mirror: bool
+    path: Path, stamp: int, device: str, *, half: bool, compile: bool, mirror: bool
 ) -> NetworkFill:
     """Load weights; the last two are kept, and ``stamp`` tells an overwritten file apart."""
     network = load_weights(path, device)
