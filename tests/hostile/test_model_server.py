@@ -14,6 +14,7 @@ import requests
 from tests.hostile import pictures
 from tests.hostile.conftest import Note
 from tests.hostile.record import is_long
+from tests.listening import listening
 from tests.model_server import PATIENCE_S, Served, base64_png, model_server
 
 AREA = "The model server (`mlflow models serve`)"
@@ -98,11 +99,6 @@ def test_model_server(tmp_path: Path, note: Note) -> None:
         assert len({answer.json()["predictions"][0]["image"] for answer in answers}) == AT_ONCE
         note(AREA, "requests at once", "all filled, none mixed up", times=AT_ONCE)
 
-        listening = {
-            connection.laddr.ip
-            for process in processes(served)
-            for connection in process.net_connections("inet")
-            if connection.status == psutil.CONN_LISTEN
-        }
-        assert listening == {"127.0.0.1"}
+        found = listening(psutil.Process(served.process.pid))
+        assert {address for _, address in found} == {"127.0.0.1"}
         note(AREA, "the addresses that it listens on", "loopback alone")

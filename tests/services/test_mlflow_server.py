@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.listening import listening
 from tests.mlflow_stores import control, free_port, needs_postgres, server
 from workflow.tracking import EXPERIMENT, open_run
 
@@ -68,17 +69,9 @@ def test_loopback_only(running: tuple[str, dict[str, str]]) -> None:
     """Nothing listens on another address, and PostgreSQL on none at all."""
     control("start", running[1])
     ours = processes(running[1]["MLFLOW_DATA"])
-    # Asked process by process: workers inherit the socket, and a list of the whole machine names
-    # one of those that hold it.
-    listening = {
-        (process.name(), connection.laddr.ip)
-        for parent in ours
-        for process in [parent, *parent.children(recursive=True)]
-        for connection in process.net_connections("inet")
-        if connection.status == psutil.CONN_LISTEN
-    }
-    assert {ip for _, ip in listening} == {"127.0.0.1"}
-    assert not [name for name, _ in listening if "postgres" in name]
+    found = set().union(*(listening(parent) for parent in ours))
+    assert {ip for _, ip in found} == {"127.0.0.1"}
+    assert not [name for name, _ in found if "postgres" in name]
 
 
 @pytest.mark.parametrize(
