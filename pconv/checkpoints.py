@@ -5,8 +5,6 @@ older one; a damaged file is passed over for the one before it.
 """
 
 import logging
-import pickle
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ from typing import Any
 import torch
 
 from pconv.atomic import atomic_file, remove_leftovers
+from pconv.torch_files import UNREADABLE, load_torch_file
 
 log = logging.getLogger(__name__)
 
@@ -92,11 +91,11 @@ def _write(path: Path, content: dict[str, Any]) -> None:
 
 def _read(path: Path) -> dict[str, Any] | None:
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = load_torch_file(path)
         if isinstance(content, dict) and content.keys() == {"identity", "state"}:
             return content
         reason = "not a checkpoint of this program"
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+    except UNREADABLE as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
     log.warning("%s: damaged (%s); passed over", path, reason)
     return None

@@ -209,18 +209,22 @@ def compare(
     """
     from pconv.comparison import side_by_side, with_holes
     from pconv.errors import WeightsError
+    from pconv.fill_files import named_mask_errors
     from pconv.hole_marks import HoleMarks, known_pixels
     from pconv.images import read_image, write_image
     from pconv.inpainting import inpaint
     from pconv.photo_files import read_photo
 
     image = read_image(photo)
-    known = known_pixels(read_photo(photo), mask, HoleMarks(hole_color, tolerance, invert, grow))
+    marks = HoleMarks(hole_color, tolerance, invert, grow)
+    with named_mask_errors(mask or photo):
+        known = known_pixels(read_photo(photo), mask, marks)
     pictures = {"photo with holes": with_holes(image, known)}
     for method in tqdm(methods.split(","), desc="compare", unit="method", disable=None):
         started = time.perf_counter()
         try:
-            filled = inpaint(image, known, method=method, weights=weights, device=device)
+            with named_mask_errors(mask or photo):
+                filled = inpaint(image, known, method=method, weights=weights, device=device)
         except WeightsError as error:
             if weights is not None:
                 raise

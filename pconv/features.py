@@ -4,9 +4,6 @@ This module is the only place where images are normalised with ImageNet's mean a
 """
 
 import logging
-import pickle
-import struct
-import zipfile
 from http.client import HTTPException
 from pathlib import Path
 from typing import TypeGuard
@@ -17,6 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from pconv.errors import ImageError, ShapeError, WeightsError
+from pconv.torch_files import UNREADABLE, load_torch_file
 
 # Of the training set of the ImageNet weights (Krizhevsky's ILSVRC 2012), for values in 0..1.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -24,22 +22,6 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 SMALLEST_SIDE_PX = 8
 LAYER_COUNT = 17
-
-# What torch.load raised on 4500 randomly damaged files: its unpickler checks little itself.
-UNREADABLE = (
-    AssertionError,
-    AttributeError,
-    EOFError,
-    LookupError,
-    OSError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-    pickle.UnpicklingError,
-    struct.error,
-    zipfile.BadZipFile,
-    SafetensorError,
-)
 
 logger = logging.getLogger(__name__)
 
@@ -166,8 +148,12 @@ def _read(path: Path) -> tuple[dict[str, Tensor], str]:
             "or the path of a file"
         )
     try:
-        found = load_file(path) if path.suffix == ".safetensors" else _load_pickle(path)
-    except UNREADABLE as error:
+        if path.suffix == ".safetensors":
+            found: object = load_file(path)
+        else:
+            # Mapped, the classifier's 500 MB stay on the disk.
+            found = load_torch_file(path, mapped=True)
+    except (SafetensorError, *UNREADABLE) as error:
         raise WeightsError(
             f"{path}: can't be read as weights ({error}); wanted a .safetensors file or a state "
             "dict saved by torch.save"
@@ -184,12 +170,6 @@ def _is_state_dict(found: object) -> TypeGuard[dict[str, Tensor]]:
     return isinstance(found, dict) and all(
         isinstance(key, str) and isinstance(value, Tensor) for key, value in found.items()
     )
-
-
-def _load_pickle(path: Path) -> object:
-    # Mapped, the classifier's 500 MB stay on the disk; torch can't map its format of before 2020.
-    mappable = zipfile.is_zipfile(path)
-    return torch.load(path, map_location="cpu", weights_only=True, mmap=mappable)
 
 
 def _select(found: dict[str, Tensor], model: VGG16Features, origin: str) -> dict[str, Tensor]:

@@ -1,7 +1,8 @@
 """Fill photograph files: which mask belongs to which, what the result is called, and the fill."""
 
 import glob
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -117,13 +118,22 @@ def fill_file(job: Job, inpainter: Inpainter, marks: HoleMarks, *, overwrite: bo
     if not overwrite and any(path and _is_same(result, path) for path in (photo_path, mask_path)):
         raise ParameterError(f"{result}: would overwrite the input; name another or overwrite it")
     photo = read_photo(photo_path)
-    try:
+    with named_mask_errors(mask_path or photo_path):
         known = known_pixels(photo, mask_path, marks)
         filled = inpainter(photo.upright, known)
-    except MaskError as error:
-        raise MaskError(_with_name(mask_path or photo_path, error)) from error
     write_photo(result, photo.with_upright(filled))
     return 1 - np.count_nonzero(known) / known.size
+
+
+@contextmanager
+def named_mask_errors(path: Path) -> Iterator[None]:
+    """Have a MaskError begin with the name of the file that marks the holes."""
+    try:
+        yield
+    except MaskError as error:
+        message = str(error)
+        is_named = message.startswith(str(path))
+        raise MaskError(message if is_named else f"{path}: {message}") from error
 
 
 def _files(path: Path, name: str, masks: bool) -> list[Path]:
@@ -147,8 +157,3 @@ def _photo_stem(mask: Path) -> str:
 
 def _is_same(one: Path, other: Path) -> bool:
     return one.exists() and one.samefile(other)
-
-
-def _with_name(path: Path, error: MaskError) -> str:
-    message = str(error)
-    return message if message.startswith(str(path)) else f"{path}: {message}"

@@ -87,18 +87,41 @@ def load_pair(pair: Pair, raw: Path, masks: Path) -> tuple[Pixels, Mask]:
         The photo, uint8 ``(S, S, 3)``, and the mask, bool ``(S, S)``, True where known.
 
     Raises:
-        DataError: If the mask file is not as large as its photo.
+        DataError: If the mask is of another size than it was drawn with, or leaves nothing to
+            fill or nothing to fill from.
     """
     photo = read_image(raw / pair.photo)
-    mask_path = mask_file(pair, raw, masks)
-    mask = read_mask(mask_path)
-    if pair.kind in RAW_KINDS and mask.shape != photo.shape[:2]:
-        raise DataError(
-            f"{mask_path}: {mask.shape[1]}x{mask.shape[0]} pixels, but its photo {pair.photo} has "
-            f"{photo.shape[1]}x{photo.shape[0]}; a mask must be as large as its photo"
-        )
+    path = mask_file(pair, raw, masks)
+    mask = read_mask(path)
+    check_mask_size(pair, path, mask, (photo.shape[0], photo.shape[1]))
     size_px, place = pair.size_px, pair.place
-    return fit_image(photo, size_px, place), fit_mask(mask, size_px, place)
+    framed = fit_mask(mask, size_px, place)
+    if framed.all() or not framed.any():
+        found = "no hole" if framed.all() else "no known pixel"
+        raise DataError(f"{path}: {found} in the square of {pair.id}; draw the pairs anew")
+    return fit_image(photo, size_px, place), framed
+
+
+def check_mask_size(pair: Pair, path: Path, mask: Mask, photo_size: tuple[int, int]) -> None:
+    """Refuse a mask that its photo, or the network's square, has outgrown.
+
+    Args:
+        pair: What the mask is to damage.
+        path: Where the mask lies.
+        mask: Bool ``(H, W)``.
+        photo_size: Height and width of the photo.
+
+    Raises:
+        DataError: If the mask is of another size.
+    """
+    of_photo = pair.kind in RAW_KINDS
+    wanted = photo_size if of_photo else (pair.size_px, pair.size_px)
+    if mask.shape != wanted:
+        whose = f"its photo {pair.photo} has" if of_photo else "the square it was drawn for has"
+        raise DataError(
+            f"{path}: {mask.shape[1]}x{mask.shape[0]} pixels, but {whose} {wanted[1]}x{wanted[0]}; "
+            "a mask must be as large as what it damages: make it anew"
+        )
 
 
 def mask_file(pair: Pair, raw: Path, masks: Path) -> Path:

@@ -216,5 +216,7 @@ class TestSample:
         with pytest.raises(DataError, match=r"holds no \*/kinds\.csv; run the masks stage"):
             self.run(raw, tmp_path / "empty")
         write_mask(masks / "0000/000003.png", np.ones((8, 8), dtype=np.bool_))
-        with pytest.raises(DataError, match=r"000003\.png: 8x8 pixels; the first mask has 16"):
+        with pytest.raises(
+            DataError, match=r"000003\.png: 8x8 pixels, but the square it was drawn for has 16x16"
+        ):
             self.run(raw, masks, self.params.model_copy(update={"pairs_per_generated_kind": 40}))

@@ -52,12 +52,16 @@ def _read_log(path: Path) -> pd.DataFrame:
     return pd.DataFrame(records).drop_duplicates(EPOCH, keep="last").set_index(EPOCH)
 
 
+# RecursionError: of lists nested too deep.
+_DAMAGED = (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError)
+
+
 def _record(path: Path, number: int, line: str) -> dict[str, float]:
     try:
         record = json.loads(line)
         epoch = int(record[EPOCH])
         numbers = {_name(k): float(v) for k, v in record.items() if v is not None and k != EPOCH}
-    except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError) as error:
+    except _DAMAGED as error:
         raise DataError(
             f"{path}: line {number} is no record of an epoch ({type(error).__name__}: {error}); "
             "wanted JSON with `epoch` and numbers: run the train stage again"

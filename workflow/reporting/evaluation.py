@@ -8,7 +8,14 @@ import pandas as pd
 
 from pconv.errors import DataError
 from workflow.pairs import KINDS
-from workflow.reporting.names import BUCKET_EDGES, BUCKETS, DECIBEL, METRICS, sorted_methods
+from workflow.reporting.names import (
+    BUCKET_EDGES,
+    BUCKETS,
+    DECIBEL,
+    METHODS,
+    METRICS,
+    sorted_methods,
+)
 
 TABLE_FILE = "pairs.csv"
 IDENTICAL_DB = 100.0  # what a fill that equals the truth counts; one wrong value gives less
@@ -105,6 +112,7 @@ def _read_shard(path: Path) -> pd.DataFrame:
     table = text[["pair", "method", "photo", "kind"]].copy()
     for column in ("pair", "method", "photo", "kind"):
         _refuse(path, text[column], text[column].isna() | (text[column] == ""), "a name")
+    _refuse(path, text["method"], ~text["method"].isin(METHODS), "one of " + ", ".join(METHODS))
     _refuse(path, text["kind"], ~text["kind"].isin(KINDS), "one of " + ", ".join(KINDS))
     share = _numbers(path, text["hole_share"])
     _refuse(path, text["hole_share"], ~share.between(0, 1), "a share from 0 to 1")

@@ -102,7 +102,6 @@ def write_report(params: ReportParams, inputs: Inputs, outputs: Outputs) -> None
     epochs = {method: words["epoch"] for method, words in about.items() if "epoch" in words}
     labels = {method: method_label(method, epochs) for method in evaluation.methods}
     numbers = _numbers(params, evaluation, labels, {pair.size_px for pair in pairs})
-    _write_tables(numbers, inputs, outputs)
     choice = choose(
         evaluation,
         examples=params.examples,
@@ -124,6 +123,8 @@ def write_report(params: ReportParams, inputs: Inputs, outputs: Outputs) -> None
         augmented=inputs.augmented,
         train_masks=inputs.train_masks,
     )
+    # Only now: all that can be wrong with what was given has been read.
+    _write_tables(numbers, inputs, outputs)
     with atomic_folder(outputs.figures) as folder:
         shown = gallery.draw_all(material, folder)
         (folder / SHARE_FILE).write_text(share_csv(numbers.summary), encoding="utf-8")

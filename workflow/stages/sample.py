@@ -11,19 +11,20 @@ import hashlib
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
 
 from pconv.errors import DataError
-from pconv.images import read_mask
+from pconv.images import read_image, read_mask
 from pconv.resizing import fit_mask
 from workflow.command import run_command
 from workflow.pairs import (
     GENERATED_KINDS,
     RAW_KINDS,
     Pair,
+    check_mask_size,
     largest_remainder,
     mask_file,
     write_pairs,
@@ -35,6 +36,7 @@ log = logging.getLogger(__name__)
 
 _PHOTOS = "valid/gt"
 _KINDS_TABLE = "kinds.csv"
+_KINDS_COLUMNS = ["file", "kind", "hole_share"]
 _UNKNOWN = -1.0  # the hole share of a pair whose mask has not been read
 # The square in the middle of the photo, unless the hole lies outside it: then the first of these
 # that has hole and known pixels.
@@ -185,8 +187,11 @@ def _rows(path: Path) -> list[tuple[str, str]]:
     """Return kind and file of each row of a table of masks."""
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            rows = [(row["kind"], row["file"]) for row in csv.DictReader(file)]
-    except (KeyError, UnicodeDecodeError, csv.Error) as error:
+            table = csv.DictReader(file)
+            if table.fieldnames != _KINDS_COLUMNS:
+                raise ValueError(f"columns {table.fieldnames}, wanted {_KINDS_COLUMNS}")
+            rows = [(row["kind"], row["file"]) for row in table]
+    except (ValueError, csv.Error) as error:
         raise DataError(
             f"{path}: not a readable table of masks ({type(error).__name__}: {error}); run the "
             "masks stage again"
@@ -227,17 +232,20 @@ def _framed(pair: Pair, *, folders: _Folders) -> Pair:
     """Return the pair with the first place of its square that shows some of the hole."""
     path = mask_file(pair, folders.raw, folders.masks)
     mask = read_mask(path)
-    if pair.kind in GENERATED_KINDS and mask.shape != (pair.size_px, pair.size_px):
-        raise DataError(
-            f"{path}: {mask.shape[1]}x{mask.shape[0]} pixels; the first mask has {pair.size_px} "
-            "a side, and all must be alike: make the masks anew"
-        )
+    check_mask_size(pair, path, mask, _size_of(folders.raw / pair.photo))
     for place in _PLACES:
         share = float(np.mean(~fit_mask(mask, pair.size_px, place)))
         pair = replace(pair, hole_share=share, place=place)
         if 0 < share < 1:
             break
     return pair
+
+
+# Pairs come photo after photo, so each is read once by a process.
+@lru_cache(maxsize=16)
+def _size_of(photo: Path) -> tuple[int, int]:
+    height, width = read_image(photo).shape[:2]
+    return height, width
 
 
 def main() -> None:

@@ -8,6 +8,8 @@ when the same command is given again. Under ``torchrun`` it runs on several devi
 """
 
 import argparse
+import ctypes
+import platform
 import sys
 import time
 from collections.abc import Iterator
@@ -21,7 +23,7 @@ from pconv.atomic import atomic_folder
 from pconv.checkpoints import clear_checkpoints
 from pconv.dataset import ImageSet, pack_images, pack_masks
 from pconv.errors import DataError
-from pconv.images import read_image, read_mask
+from pconv.images import Mask, read_image, read_mask
 from pconv.losses import LossWeights
 from pconv.plan import Kind, TrainingPlan
 from pconv.progress import Hooks, TrainedRun
@@ -33,6 +35,7 @@ from workflow.command import run_command
 from workflow.params import TrainParams, load_params
 from workflow.tracking import training_run
 
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3  # of glibc's malloc.h
 _NOT_IN_PLAN = {"kinds", "validation_pairs"}
 _WEIGHT = "_weight"
 
@@ -112,10 +115,18 @@ def held_out_pairs(raw: Path, masks: Path, count: int, size_px: int) -> ImageSet
         raise DataError(f"{masks}: {len(mask_files)} masks; train.validation_pairs wants {count}")
     photos = photos[:count]
     framed = [fit_image(read_image(photo, min_side=size_px), size_px) for photo in photos]
-    return ImageSet(
-        np.stack(list(islice(cycle(framed), count))),
-        np.stack([read_mask(file) for file in mask_files]),
-    )
+    held_out = [read_mask(file) for file in mask_files]
+    for file, mask in zip(mask_files, held_out, strict=True):
+        _check_mask_size(file, mask, size_px)
+    return ImageSet(np.stack(list(islice(cycle(framed), count))), np.stack(held_out))
+
+
+def _check_mask_size(file: Path, mask: Mask, size_px: int) -> None:
+    if mask.shape != (size_px, size_px):
+        raise DataError(
+            f"{file}: {mask.shape[1]}x{mask.shape[0]} pixels, but the training images have "
+            f"{size_px}x{size_px}; make masks and images anew with one size"
+        )
 
 
 def _by_name(folder: Path) -> list[Path]:
@@ -127,6 +138,9 @@ def _training_set(images: Path, masks: Path, packed: Path, ranks: Ranks) -> Imag
     for folder in (images, masks):
         if not _by_name(folder):
             raise DataError(f"{folder}: no files NNNN/*.png to train on; was the stage before run?")
+    # Packing refuses a file of another size than the first; so the first two stand for all.
+    first = _by_name(masks)[0]
+    _check_mask_size(first, read_mask(first), read_image(_by_name(images)[0]).shape[0])
     # One process decodes; the others wait and then find it done.
     for is_turn in (ranks.is_first, not ranks.is_first):
         if is_turn:
@@ -164,8 +178,22 @@ def _tracked(plan: TrainingPlan, fingerprint: str, is_first: bool) -> Iterator[H
         yield Hooks(on_epoch=run.log_epochs, on_picture=run.log_picture)
 
 
+def keep_freed_memory() -> None:
+    """Have malloc keep the process's freed memory for its next request, where it is glibc's.
+
+    Every step asks for the same blocks. By default a large one goes back to the system when it is
+    freed, and the next step pays for each of its pages again.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        libc = ctypes.CDLL(None)
+        libc.mallopt(_M_MMAP_THRESHOLD, 1 << 30)
+        libc.mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
+        libc.mallopt(_M_TOP_PAD, 64 << 20)
+
+
 def main() -> None:
     """Parse the command line and train."""
+    keep_freed_memory()
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
