@@ -38,7 +38,7 @@ NAMES = [
     "back\\slash",
     "a,comma;semicolon",
     "=1+1",
-    "<b>bold</b>&amp;",
+    "<b>bold&amp;",
     "dots..png",
     "x" * 120,
     "null",
