@@ -27,6 +27,7 @@ from workflow.command import run_command
 log = logging.getLogger(__name__)
 
 _CLOCK_SKEW_S = 300  # of other machines that share a file system
+_LONG_AGO = 1  # not 0, which Snakemake takes for no time at all and compares with nothing
 
 
 def recover_dvc(root: Path = Path()) -> None:
@@ -83,7 +84,7 @@ def distrust_future(outputs: Iterable[str]) -> None:
         # Snakemake's own mark of a folder's time, where there is one.
         for path in (output, output / ".snakemake_timestamp"):
             if path.exists() and path.stat().st_mtime > latest:
-                os.utime(path, (0, 0))
+                os.utime(path, (_LONG_AGO, _LONG_AGO))
                 log.warning("%s: of the future; was the clock set back? It is made anew", path)
 
 

@@ -151,7 +151,7 @@ def _make_old(path: Path) -> None:
     import os
 
     if path.exists():
-        os.utime(path, (0, 0))
+        os.utime(path, (1, 1))  # Snakemake takes 0 for no time at all
 
 
 def _kill_everything(project: Project, engine: int, stage: str) -> bool:
