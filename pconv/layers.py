@@ -53,23 +53,8 @@ def window_sum(
     if mask.shape[1] > 1:
         known = known.sum(dim=1, keepdim=True)
     padded = F.pad(known, (padding[1], padding[1], padding[0], padding[0]))
-    if padded.device.type == "cpu" and not torch.compiler.is_exporting():
-        rows = _added_up(padded, 2, kernel_size[0], stride[0])
-        return _added_up(rows, 3, kernel_size[1], stride[1])
     # Not a convolution with ones: autocast would round it and cuDNN may take an inexact algorithm.
     return F.avg_pool2d(padded, kernel_size, stride, divisor_override=1)
-
-
-def _added_up(values: Tensor, dim: int, length: int, step: int) -> Tensor:
-    """Add up each window of ``length`` values along one dimension.
-
-    Rows first, then columns: on a CPU average pooling uses no vector instructions, and sums do.
-    """
-    windows = values.unfold(dim, length, step)
-    total = windows[..., 0].clone()
-    for place in range(1, length):
-        total += windows[..., place]
-    return total
 
 
 @torch.no_grad()
