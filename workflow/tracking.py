@@ -48,6 +48,7 @@ from workflow.run_text import (
     numbers,
     run_name,
 )
+from workflow.sqlite_store import sole_maker
 
 log = logging.getLogger(__name__)
 
@@ -387,7 +388,8 @@ def _client() -> Any:
 
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    return MlflowClient(tracking_uri())
+    with sole_maker(tracking_uri()):
+        return MlflowClient(tracking_uri())  # makes the tables where there are none
 
 
 def _experiment_id(client: Any) -> str:

@@ -1,0 +1,33 @@
+"""One process at a time makes the tables of an MLflow store in a SQLite file.
+
+MLflow makes them when a store is first opened, in steps, and a second process that comes upon half
+of them makes the rest as well: then both fail.
+"""
+
+import fcntl
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+SQLITE = "sqlite:///"
+
+
+@contextmanager
+def sole_maker(uri: str) -> Iterator[None]:
+    """Keep other processes of this user on this machine from making the same store meanwhile.
+
+    Args:
+        uri: Of an MLflow store; nothing is done for one that is not a SQLite file.
+    """
+    with ExitStack() as held:
+        if uri.startswith(SQLITE):
+            path = str(Path(uri.removeprefix(SQLITE)).resolve())
+            name = hashlib.sha256(path.encode()).hexdigest()[:16]
+            # Not beside the store: a lock in a shared folder may not be a lock.
+            lock = Path(tempfile.gettempdir()) / f"pconv-mlflow-{os.getuid()}-{name}.lock"
+            # The kernel lets go of it when the file is closed or the process ends.
+            fcntl.flock(held.enter_context(lock.open("w")), fcntl.LOCK_EX)
+        yield
