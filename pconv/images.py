@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from pconv.atomic import atomic_file
-from pconv.errors import ImageError, MaskError
+from pconv.errors import DataError, ImageError, MaskError
 
 Pixels = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
@@ -107,6 +107,25 @@ def read_mask(path: Path, *, threshold: int | None = None, max_pixels: int = MAX
             "(was it saved as JPEG, or resized with smoothing?)"
         )
     return np.asarray(known)
+
+
+def check_mask_size(path: Path, mask: Mask, size: tuple[int, int], whose: str) -> None:
+    """Refuse a mask that is not as large as what it is to damage.
+
+    Args:
+        path: The mask's file, for the message.
+        mask: Bool ``(H, W)``.
+        size: Height and width wanted.
+        whose: What has that size, with its verb: "its photo 3.png has".
+
+    Raises:
+        DataError: If the mask is of another size.
+    """
+    if mask.shape != size:
+        raise DataError(
+            f"{path}: {mask.shape[1]}x{mask.shape[0]} pixels, but {whose} {size[1]}x{size[0]}; "
+            "a mask must be as large as what it damages: make it anew"
+        )
 
 
 def write_mask(path: Path, mask: Mask) -> None:

@@ -59,9 +59,9 @@ class TestSubmit:
 
     def test_pod(self, cluster: Path) -> None:
         """A pod runs the job script in this folder, with what the stage asks for and no GPU."""
-        pod = submitted(cluster, "2", "3000", "0", "60", "/work/job.sh")
+        pod = submitted(cluster, "2", "3000", "0", "60", "/scratch/job.sh")
         container = pod["containers"][0]
-        assert container["command"] == ["/bin/sh", "/work/job.sh"]
+        assert container["command"] == ["/bin/sh", "/scratch/job.sh"]
         assert container["workingDir"] == str(ROOT)
         assert container["resources"] == {
             "requests": {"cpu": "2", "memory": "3000M"},

@@ -2,13 +2,13 @@
 
 import csv
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path, PurePath
 
 from pconv.atomic import atomic_file
 from pconv.errors import DataError
-from pconv.images import Mask, Pixels, read_image, read_mask
+from pconv.images import Mask, Pixels, check_mask_size, read_image, read_mask
 from pconv.resizing import fit_image, fit_mask
 
 RAW_KINDS = ("ec", "or")  # masks that belong to one photo and lie beside it in data/raw
@@ -93,7 +93,7 @@ def load_pair(pair: Pair, raw: Path, masks: Path) -> tuple[Pixels, Mask]:
     photo = read_image(raw / pair.photo)
     path = mask_file(pair, raw, masks)
     mask = read_mask(path)
-    check_mask_size(pair, path, mask, (photo.shape[0], photo.shape[1]))
+    check_mask_of(pair, path, mask, lambda: (photo.shape[0], photo.shape[1]))
     size_px, place = pair.size_px, pair.place
     framed = fit_mask(mask, size_px, place)
     if framed.all() or not framed.any():
@@ -102,26 +102,25 @@ def load_pair(pair: Pair, raw: Path, masks: Path) -> tuple[Pixels, Mask]:
     return fit_image(photo, size_px, place), framed
 
 
-def check_mask_size(pair: Pair, path: Path, mask: Mask, photo_size: tuple[int, int]) -> None:
+def check_mask_of(
+    pair: Pair, path: Path, mask: Mask, photo_size: Callable[[], tuple[int, int]]
+) -> None:
     """Refuse a mask that its photo, or the network's square, has outgrown.
 
     Args:
         pair: What the mask is to damage.
         path: Where the mask lies.
         mask: Bool ``(H, W)``.
-        photo_size: Height and width of the photo.
+        photo_size: Returns height and width of the photo; asked only for the kinds ec and or.
 
     Raises:
         DataError: If the mask is of another size.
     """
-    of_photo = pair.kind in RAW_KINDS
-    wanted = photo_size if of_photo else (pair.size_px, pair.size_px)
-    if mask.shape != wanted:
-        whose = f"its photo {pair.photo} has" if of_photo else "the square it was drawn for has"
-        raise DataError(
-            f"{path}: {mask.shape[1]}x{mask.shape[0]} pixels, but {whose} {wanted[1]}x{wanted[0]}; "
-            "a mask must be as large as what it damages: make it anew"
-        )
+    if pair.kind in RAW_KINDS:
+        check_mask_size(path, mask, photo_size(), f"its photo {pair.photo} has")
+    else:
+        square = (pair.size_px, pair.size_px)
+        check_mask_size(path, mask, square, "the square it was drawn for has")
 
 
 def mask_file(pair: Pair, raw: Path, masks: Path) -> Path:

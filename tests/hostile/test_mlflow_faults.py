@@ -283,6 +283,7 @@ def check_all_well(running: list[subprocess.Popen[str]]) -> None:
         assert "WARNING" not in said, said
 
 
+@pytest.mark.hostile
 @pytest.mark.slow
 def test_two_trainings(project: Path, tmp_path: Path, note: Note) -> None:
     """Two trainings side by side make one SQLite store, and both are complete in it."""
@@ -304,6 +305,7 @@ def test_two_trainings(project: Path, tmp_path: Path, note: Note) -> None:
     note(AREA, "two trainings log to one SQLite file that is not there yet", "both complete")
 
 
+@pytest.mark.hostile
 @pytest.mark.slow
 def test_many_processes(tmp_path: Path, note: Note) -> None:
     """Eight processes log to one SQLite store at a time, and every number is there."""

@@ -11,9 +11,10 @@ import pytest
 from pconv.errors import DataError, MaskError, ParameterError
 from pconv.images import read_mask, write_mask
 from tests.interrupted import ROOT, kill_when
+from workflow.kinds_table import KINDS_FILE
 from workflow.params import MasksParams, read_params
 from workflow.shards import Shard
-from workflow.stages.masks import KINDS_FILE, draw_mask, given_masks, main, make_masks
+from workflow.stages.masks import draw_mask, given_masks, main, make_masks
 
 SETTINGS: dict[str, Any] = {
     "seed": 5,

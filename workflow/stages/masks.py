@@ -4,7 +4,6 @@ python -m workflow.stages.masks --train data/masks/train/ --valid data/masks/val
 """
 
 import argparse
-import csv
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -18,12 +17,12 @@ from pconv.images import GREY_THRESHOLD, read_mask, write_mask
 from pconv.mask_shapes import brush, to_bucket, vary
 from pconv.masks import Mask, blocks, random_walk, rectangles, strokes
 from workflow.command import run_command
+from workflow.kinds_table import KINDS_FILE, write_kinds
 from workflow.params import MasksParams, load_params
 from workflow.shards import Shard, add_shard_options, chosen_shards, for_each_shard
 
 TRAIN_STAGE_NUMBER = 3
 VALID_STAGE_NUMBER = 30  # no other stage's: validation masks are independent of training's
-KINDS_FILE = "kinds.csv"
 _MASKS_LOOKED_AT = 50
 
 
@@ -176,14 +175,6 @@ _DRAW: dict[str, Callable[[np.random.Generator, MasksParams], Mask]] = {
     "brush": lambda rng, params: brush(rng, params.size_px, params.size_px),
     "bucket": _draw_bucket,
 }
-
-
-def write_kinds(path: Path, rows: list[tuple[str, str, float]]) -> None:
-    """Write the table (file, kind, hole_share) of one shard's masks."""
-    with path.open("w", newline="") as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(["file", "kind", "hole_share"])
-        table.writerows((name, kind, f"{share:.6f}") for name, kind, share in rows)
 
 
 def main() -> None:

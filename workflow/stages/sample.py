@@ -6,7 +6,6 @@ A draw depends on the seed and on the pair's own name, so that a new photo or ma
 """
 
 import argparse
-import csv
 import hashlib
 import logging
 from collections.abc import Mapping, Sequence
@@ -20,11 +19,12 @@ from pconv.errors import DataError
 from pconv.images import read_image, read_mask
 from pconv.resizing import fit_mask
 from workflow.command import run_command
+from workflow.kinds_table import KINDS_FILE, read_kinds
 from workflow.pairs import (
     GENERATED_KINDS,
     RAW_KINDS,
     Pair,
-    check_mask_size,
+    check_mask_of,
     largest_remainder,
     mask_file,
     write_pairs,
@@ -35,8 +35,6 @@ from workflow.params import SampleParams, load_params
 log = logging.getLogger(__name__)
 
 _PHOTOS = "valid/gt"
-_KINDS_TABLE = "kinds.csv"
-_KINDS_COLUMNS = ["file", "kind", "hole_share"]
 _UNKNOWN = -1.0  # the hole share of a pair whose mask has not been read
 # The square in the middle of the photo, unless the hole lies outside it: then the first of these
 # that has hole and known pixels.
@@ -173,36 +171,14 @@ def _all_raw_pairs(raw: Path, photos: Sequence[str], size_px: int) -> list[Pair]
 def _generated_masks(masks: Path) -> dict[str, list[str]]:
     """Return the masks of each generated kind, as the shards' tables name them."""
     found: dict[str, list[str]] = {kind: [] for kind in GENERATED_KINDS}
-    tables = sorted(masks.glob(f"*/{_KINDS_TABLE}"))
+    tables = sorted(masks.glob(f"*/{KINDS_FILE}"))
     if not tables:
-        raise DataError(f"{masks}: holds no */{_KINDS_TABLE}; run the masks stage first")
+        raise DataError(f"{masks}: holds no */{KINDS_FILE}; run the masks stage first")
     for table in tables:
-        for kind, file in _rows(table):
+        for kind, file in read_kinds(table):
             if kind in found:
                 found[kind].append(f"{table.parent.name}/{file}")
     return found
-
-
-def _rows(path: Path) -> list[tuple[str, str]]:
-    """Return kind and file of each row of a table of masks."""
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            table = csv.DictReader(file)
-            if table.fieldnames != _KINDS_COLUMNS:
-                raise ValueError(f"columns {table.fieldnames}, wanted {_KINDS_COLUMNS}")
-            rows = [(row["kind"], row["file"]) for row in table]
-    except (ValueError, csv.Error) as error:
-        raise DataError(
-            f"{path}: not a readable table of masks ({type(error).__name__}: {error}); run the "
-            "masks stage again"
-        ) from error
-    for kind, name in rows:
-        if not (kind and name and (path.parent / name).is_file() and name == Path(name).name):
-            raise DataError(
-                f"{path}: the row of {name!r} and {kind!r} names no mask beside the table; run "
-                "the masks stage again"
-            )
-    return rows
 
 
 def _common_size(masks: Path, generated: Mapping[str, Sequence[str]]) -> int:
@@ -232,7 +208,7 @@ def _framed(pair: Pair, *, folders: _Folders) -> Pair:
     """Return the pair with the first place of its square that shows some of the hole."""
     path = mask_file(pair, folders.raw, folders.masks)
     mask = read_mask(path)
-    check_mask_size(pair, path, mask, _size_of(folders.raw / pair.photo))
+    check_mask_of(pair, path, mask, partial(_size_of, folders.raw / pair.photo))
     for place in _PLACES:
         share = float(np.mean(~fit_mask(mask, pair.size_px, place)))
         pair = replace(pair, hole_share=share, place=place)
@@ -241,7 +217,7 @@ def _framed(pair: Pair, *, folders: _Folders) -> Pair:
     return pair
 
 
-# Pairs come photo after photo, so each is read once by a process.
+# The ec and or pairs come photo after photo, so each photo is read once by a process.
 @lru_cache(maxsize=16)
 def _size_of(photo: Path) -> tuple[int, int]:
     height, width = read_image(photo).shape[:2]

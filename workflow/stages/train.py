@@ -23,7 +23,7 @@ from pconv.atomic import atomic_folder
 from pconv.checkpoints import clear_checkpoints
 from pconv.dataset import ImageSet, pack_images, pack_masks
 from pconv.errors import DataError
-from pconv.images import Mask, read_image, read_mask
+from pconv.images import check_mask_size, read_image, read_mask
 from pconv.losses import LossWeights
 from pconv.plan import Kind, TrainingPlan
 from pconv.progress import Hooks, TrainedRun
@@ -38,6 +38,7 @@ from workflow.tracking import training_run
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3  # of glibc's malloc.h
 _NOT_IN_PLAN = {"kinds", "validation_pairs"}
 _WEIGHT = "_weight"
+_IMAGES_HAVE = "the training images have"
 
 
 def train_networks(
@@ -117,16 +118,8 @@ def held_out_pairs(raw: Path, masks: Path, count: int, size_px: int) -> ImageSet
     framed = [fit_image(read_image(photo, min_side=size_px), size_px) for photo in photos]
     held_out = [read_mask(file) for file in mask_files]
     for file, mask in zip(mask_files, held_out, strict=True):
-        _check_mask_size(file, mask, size_px)
+        check_mask_size(file, mask, (size_px, size_px), _IMAGES_HAVE)
     return ImageSet(np.stack(list(islice(cycle(framed), count))), np.stack(held_out))
-
-
-def _check_mask_size(file: Path, mask: Mask, size_px: int) -> None:
-    if mask.shape != (size_px, size_px):
-        raise DataError(
-            f"{file}: {mask.shape[1]}x{mask.shape[0]} pixels, but the training images have "
-            f"{size_px}x{size_px}; make masks and images anew with one size"
-        )
 
 
 def _by_name(folder: Path) -> list[Path]:
@@ -135,18 +128,19 @@ def _by_name(folder: Path) -> list[Path]:
 
 
 def _training_set(images: Path, masks: Path, packed: Path, ranks: Ranks) -> ImageSet:
-    for folder in (images, masks):
-        if not _by_name(folder):
+    image_files, mask_files = _by_name(images), _by_name(masks)
+    for folder, files in ((images, image_files), (masks, mask_files)):
+        if not files:
             raise DataError(f"{folder}: no files NNNN/*.png to train on; was the stage before run?")
     # Packing refuses a file of another size than the first; so the first two stand for all.
-    first = _by_name(masks)[0]
-    _check_mask_size(first, read_mask(first), read_image(_by_name(images)[0]).shape[0])
+    height, width = read_image(image_files[0]).shape[:2]
+    check_mask_size(mask_files[0], read_mask(mask_files[0]), (height, width), _IMAGES_HAVE)
     # One process decodes; the others wait and then find it done.
     for is_turn in (ranks.is_first, not ranks.is_first):
         if is_turn:
             data = ImageSet(
-                pack_images(_by_name(images), packed / "images.npy"),
-                pack_masks(_by_name(masks), packed / "masks.npy"),
+                pack_images(image_files, packed / "images.npy"),
+                pack_masks(mask_files, packed / "masks.npy"),
             )
         ranks.barrier()
     return data
@@ -178,7 +172,7 @@ def _tracked(plan: TrainingPlan, fingerprint: str, is_first: bool) -> Iterator[H
         yield Hooks(on_epoch=run.log_epochs, on_picture=run.log_picture)
 
 
-def keep_freed_memory() -> None:
+def _keep_freed_memory() -> None:
     """Have malloc keep the process's freed memory for its next request, where it is glibc's.
 
     Every step asks for the same blocks. By default a large one goes back to the system when it is
@@ -193,7 +187,7 @@ def keep_freed_memory() -> None:
 
 def main() -> None:
     """Parse the command line and train."""
-    keep_freed_memory()
+    _keep_freed_memory()
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
