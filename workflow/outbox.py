@@ -40,6 +40,7 @@ class Outbox:
         self._first, self._tell = first, tell
         self._queue: queue.SimpleQueue[Send | None] = queue.SimpleQueue()
         self._work_is_done = threading.Event()
+        self._is_given_up = False
         self._moved_at = 0.0
         self._has_told = self._has_lost = False
         # A daemon, because a server that never answers must not keep the process alive.
@@ -58,6 +59,7 @@ class Outbox:
         while self._thread.is_alive() and time.monotonic() - self._moved_at < STALL_S:
             self._thread.join(0.1)
         if self._thread.is_alive():
+            self._is_given_up = True  # its last message may still go through, no other does
             self._lose(TimeoutError(f"nothing was answered for {STALL_S:g} s"))
         elif self._has_told and not self._has_lost:
             log.info("all was delivered after all")
@@ -71,7 +73,7 @@ class Outbox:
     def _sent(self, send: Send) -> bool:
         """Send a message, again if need be; return whether the next one's turn has come."""
         attempts_left = 2
-        while attempts_left:
+        while attempts_left and not self._is_given_up:
             try:
                 send()
             except Exception as error:  # a view that fails must never fail the work it shows

@@ -1,7 +1,8 @@
-"""One process at a time makes the tables of an MLflow store in a SQLite file.
+"""One process at a time opens an MLflow store in a SQLite file and a run in it.
 
-MLflow makes them when a store is first opened, in steps, and a second process that comes upon half
-of them makes the rest as well: then both fail.
+MLflow makes a store's tables when it is first opened, in steps, and a second process that comes
+upon half of them makes the rest as well: then both fail. And who finds no run and makes one takes
+two steps as well.
 """
 
 import fcntl
@@ -16,8 +17,8 @@ SQLITE = "sqlite:///"
 
 
 @contextmanager
-def sole_maker(uri: str) -> Iterator[None]:
-    """Keep other processes of this user on this machine from making the same store meanwhile.
+def sole_writer(uri: str) -> Iterator[None]:
+    """Keep others of this user on this machine from making the store, or a run in it, meanwhile.
 
     Args:
         uri: Of an MLflow store; nothing is done for one that is not a SQLite file.

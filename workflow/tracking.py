@@ -48,7 +48,7 @@ from workflow.run_text import (
     numbers,
     run_name,
 )
-from workflow.sqlite_store import sole_maker
+from workflow.sqlite_store import sole_writer
 
 log = logging.getLogger(__name__)
 
@@ -233,7 +233,11 @@ class Run:
         self.is_delivered = self._outbox.close()
 
     def _open(self, fingerprint: str, name: str) -> None:
-        client = _client()
+        # Else two processes look for it, find none and open one each.
+        with sole_writer(tracking_uri()):
+            self._find_or_create(_client(), fingerprint, name)
+
+    def _find_or_create(self, client: Any, fingerprint: str, name: str) -> None:
         self._experiment = _experiment_id(client)
         query = f"tags.fingerprint = '{fingerprint}'"
         found = client.search_runs([self._experiment], query, max_results=1)
@@ -388,8 +392,7 @@ def _client() -> Any:
 
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    with sole_maker(tracking_uri()):
-        return MlflowClient(tracking_uri())  # makes the tables where there are none
+    return MlflowClient(tracking_uri())  # makes the tables where there are none
 
 
 def _experiment_id(client: Any) -> str:
