@@ -1,10 +1,11 @@
 """What more cores save: the sharded stages by `snakemake -j2` against `snakemake -j1`.
 
-    python -m benchmarks.parallel --preset sample --rounds 5
+    python -m benchmarks.parallel --images 20000 --masks 40000 --rounds 3
 
-Works on a copy of the project in a temporary folder, whose training is cut to two epochs: how long
-an evaluation takes does not depend on how good the network is. A timed run makes all shards of one
-stage; it is the whole command, with Snakemake's own start. The two settings take turns.
+Each stage has a copy of the project in a temporary folder, in which it was run once. A timed run
+makes all its shards; it is the whole command, with Snakemake's own start. The two settings take
+turns. Before an evaluation the training is two short epochs: how long it takes to evaluate a
+network does not depend on how good it is.
 """
 
 import argparse
@@ -14,27 +15,30 @@ import statistics
 import subprocess
 import tempfile
 import time
+from operator import attrgetter
 from pathlib import Path
 
 import yaml
 
 from benchmarks.record import Table, add_json_option, finish
-from tests.project_copy import clone, environment
+from tests.project_copy import ROOT, clone, environment
 from workflow.graph import Stage, all_outputs, load_stages
 from workflow.params import PARAMS_FILE
 
+FEW = 400  # images, and masks, where it is not their stage that is timed
 SHORT_TRAINING = {"epochs": 2, "first_epoch": 1, "finetune_from_epoch": 1}
 
 
-def prepare(folder: Path, preset: str, images: int | None, masks: int | None) -> None:
-    """Make a copy of the project and run the whole pipeline in it once."""
+def prepare(folder: Path, stage: Stage, preset: str, images: int | None, masks: int | None) -> None:
+    """Make a copy of the project and run it up to a stage."""
     clone(folder, preset)
     params = yaml.safe_load((folder / PARAMS_FILE).read_text())
     params["train"] |= SHORT_TRAINING
-    params["augment"]["images"] = images or params["augment"]["images"]
-    params["masks"]["train"] = masks or params["masks"]["train"]
+    for section, key, count in (("augment", "images", images), ("masks", "train", masks)):
+        wanted = count or params[section][key]
+        params[section][key] = wanted if stage.name == section else FEW
     (folder / PARAMS_FILE).write_text(yaml.safe_dump(params, sort_keys=False))
-    snakemake(folder, os.cpu_count() or 1, ["evaluate"])
+    snakemake(folder, os.cpu_count() or 1, all_outputs(stage))
 
 
 def snakemake(folder: Path, jobs: int, targets: list[str]) -> None:
@@ -84,11 +88,12 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     add_json_option(parser)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        prepare(folder, options.preset, options.images, options.masks)
-        stages = [stage for stage in load_stages(folder / "dvc.yaml") if stage.shards]
-        rows = [compared(folder, stage, options.jobs, options.rounds) for stage in stages]
+    rows = []
+    for stage in filter(attrgetter("shards"), load_stages(ROOT / "dvc.yaml")):
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            prepare(folder, stage, options.preset, options.images, options.masks)
+            rows.append(compared(folder, stage, options.jobs, options.rounds))
     header = ("stage", "-j1, s", f"-j{options.jobs}, s", "ratio, median", "ratio, range")
     table = Table(header, rows)
     finish("benchmarks.parallel", [table], packages=["snakemake", "torch"], out=options.json)

@@ -39,7 +39,8 @@ rule link:
 """
 LOCAL = ["--workflow-profile", "none", "--cores", "2"]
 SLURM = ["--workflow-profile", str(PROFILE), "--groups", "none=none"]
-ONE_GROUP = [*SLURM[:-1], "link=links", "--group-components", "links=100"]
+# A group asks for as many CPUs as it has jobs, at most --cores; a node of two takes no more.
+ONE_GROUP = [*SLURM[:-1], "link=links", "--group-components", "links=100", "--cores", "2"]
 EVERY_SECOND = ["--slurm-init-seconds-before-status-checks", "1"]
 
 
