@@ -228,10 +228,22 @@ def _without_thumbnail(exif: Image.Exif, path: Path) -> bytes | None:
 
 
 def _kept_chunks(path: Path) -> list[tuple[bytes, bytes]]:
-    """Return the chunks of a PNG file that are worth keeping."""
+    """Return the chunks of a PNG file that are worth keeping.
+
+    Raises:
+        ImageError: If one is longer than the file. OpenCV would make room for all of it, up to
+            4 GiB for a file of a few bytes.
+    """
     data, place, kept = path.read_bytes(), len(_PNG_START), []
     while place + 8 <= len(data):
         (length,), kind = struct.unpack_from(">I", data, place), data[place + 4 : place + 8]
+        if kind == b"IEND":
+            break
+        if length > len(data) - place - 12:
+            raise ImageError(
+                f"{path}: not a readable image (a PNG chunk at byte {place} says it has {length} "
+                f"bytes, the file ends after {len(data)}); wanted a whole PNG file"
+            )
         if kind in _KEPT_CHUNKS:
             kept.append((kind, data[place + 8 : place + 8 + length]))
         place += length + 12

@@ -263,6 +263,16 @@ class TestReadPhoto:
         with pytest.raises(ImageError, match=r"photo\.png"):
             read_photo(path)
 
+    def test_chunk_longer_than_file(self, tmp_path: Path) -> None:
+        """A chunk that says it has gigabytes is refused before anyone makes room for them."""
+        path = tmp_path / "photo.png"
+        write_photo(path, Photo(noise("u2", 8, 8, 3)))
+        whole = path.read_bytes()
+        place = whole.index(b"IDAT") - 4
+        path.write_bytes(whole[:place] + struct.pack(">I", 0xCAFE_BABE) + whole[place + 4 :])
+        with pytest.raises(ImageError, match=f"chunk at byte {place} says it has 3405691582 bytes"):
+            read_photo(path)
+
     def test_limit(self, tmp_path: Path) -> None:
         """Too many pixels are refused before they are decoded."""
         header = struct.pack(">IIBBBBB", 11000, 10000, 8, 2, 0, 0, 0)
