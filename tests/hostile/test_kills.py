@@ -1,9 +1,11 @@
 """``kill -9`` at random moments and the same command again; the long form is `kills`."""
 
+import time
 from pathlib import Path
 
 import pytest
 
+from tests.hostile.engines import Project
 from tests.hostile.kills import attempts_of, run_course
 from tests.hostile.record import is_long
 
@@ -20,3 +22,21 @@ def test_kills(tmp_path: Path) -> None:
     assert [outcome for outcome in outcomes if outcome.wrong] == []
     assert wrong_at_last == []
     assert sum(attempt.times for attempt in attempts_of(outcomes, [])) == TIMES + 2
+
+
+@pytest.mark.engines
+@pytest.mark.slow
+def test_incomplete(tmp_path: Path) -> None:
+    """The power fails while Snakemake's job runs: the same command makes it, with no other option."""
+    project = Project(tmp_path / "project")
+    command = ("snakemake", "--cores", "2", "models")
+    process = project.start(*command)
+    deadline = time.monotonic() + 300
+    while not project.stage_processes("train"):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    project.kill_all()
+    process.wait()
+    done = project.run(*command)
+    assert done.status == 0, done.said
