@@ -157,7 +157,7 @@ class TestSlurm:
     def test_two_gpus(self, project: Path) -> None:
         """Training that is given two GPUs asks Slurm for both and starts a process for each."""
         shutil.rmtree(project / "models")
-        run(project, *SNAKEMAKE, "--set-resources", "train:gpu=2", "train")
+        run(project, *SNAKEMAKE, "train", "--set-resources", "train:gpu=2")
         command = ["squeue", "--states=all", "--noheader", "--Format=comment:40,tres-per-job:40"]
         queue = subprocess.run(command, check=True, capture_output=True, text=True).stdout
         assert ["rule_train", "gres:gpu:2"] in [line.split() for line in queue.splitlines()]
