@@ -15,7 +15,6 @@ import statistics
 import subprocess
 import tempfile
 import time
-from operator import attrgetter
 from pathlib import Path
 
 import yaml
@@ -89,7 +88,9 @@ def main() -> None:
     add_json_option(parser)
     options = parser.parse_args()
     rows = []
-    for stage in filter(attrgetter("shards"), load_stages(ROOT / "dvc.yaml")):
+    for stage in load_stages(ROOT / "dvc.yaml"):
+        if not stage.shards:
+            continue
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             prepare(folder, stage, options.preset, options.images, options.masks)

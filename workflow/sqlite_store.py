@@ -6,12 +6,13 @@ two steps as well.
 """
 
 import fcntl
-import hashlib
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
+
+from workflow.run_files import sha256
 
 SQLITE = "sqlite:///"
 
@@ -23,12 +24,13 @@ def sole_writer(uri: str) -> Iterator[None]:
     Args:
         uri: Of an MLflow store; nothing is done for one that is not a SQLite file.
     """
-    with ExitStack() as held:
-        if uri.startswith(SQLITE):
-            path = str(Path(uri.removeprefix(SQLITE)).resolve())
-            name = hashlib.sha256(path.encode()).hexdigest()[:16]
-            # Not beside the store: a lock in a shared folder may not be a lock.
-            lock = Path(tempfile.gettempdir()) / f"pconv-mlflow-{os.getuid()}-{name}.lock"
-            # The kernel lets go of it when the file is closed or the process ends.
-            fcntl.flock(held.enter_context(lock.open("w")), fcntl.LOCK_EX)
+    if not uri.startswith(SQLITE):
+        yield
+        return
+    name = sha256(str(Path(uri.removeprefix(SQLITE)).resolve()).encode())[:16]
+    # Not beside the store: a lock in a shared folder may not be a lock.
+    path = Path(tempfile.gettempdir()) / f"pconv-mlflow-{os.getuid()}-{name}.lock"
+    with path.open("w") as lock:
+        # The kernel lets go of it when the file is closed or the process ends.
+        fcntl.flock(lock, fcntl.LOCK_EX)
         yield

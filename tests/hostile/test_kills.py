@@ -1,6 +1,5 @@
 """``kill -9`` at random moments and the same command again; the long form is `kills`."""
 
-import time
 from pathlib import Path
 
 import pytest
@@ -8,6 +7,7 @@ import pytest
 from tests.hostile.engines import Project
 from tests.hostile.kills import attempts_of, run_course
 from tests.hostile.record import is_long
+from tests.waiting import wait_for
 
 TIMES = 4
 
@@ -31,11 +31,8 @@ def test_incomplete(tmp_path: Path) -> None:
     project = Project(tmp_path / "project")
     command = ("snakemake", "--cores", "2", "models")
     process = project.start(*command)
-    deadline = time.monotonic() + 300
-    while not project.stage_processes("train"):
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_for(lambda: project.stage_processes("train") or process.poll() is not None, 300)
+    assert process.poll() is None
     process.kill()
     assert project.orphans(300) == []
     process.wait()

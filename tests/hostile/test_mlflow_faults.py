@@ -16,6 +16,7 @@ import pytest
 from tests.hostile.commands import ROOT, check_refused, module, stage, tree_hash
 from tests.hostile.conftest import Note, small_params, write_params
 from tests.hostile.mlflow_fake import Fake, fake_server
+from tests.waiting import wait_for
 from workflow import outbox, tracking
 from workflow.tracking import open_run
 
@@ -185,18 +186,6 @@ def test_restarted(note: Note, monkeypatch: pytest.MonkeyPatch) -> None:
     assert run.is_delivered
     assert sorted(fake.metrics("train/total")) == list(range(1, 11))
     note(AREA, "the server is killed and started again in mid-run", "nothing was lost")
-
-
-def wait_for(is_so: object, seconds: float = 60) -> None:
-    """Wait until something is so.
-
-    Raises:
-        AssertionError: If it isn't in time.
-    """
-    deadline = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < deadline, "not in time"
-        time.sleep(0.05)
 
 
 @contextmanager

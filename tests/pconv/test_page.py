@@ -14,7 +14,6 @@ import struct
 import subprocess
 import sys
 import threading
-import time
 import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -42,6 +41,7 @@ from pconv.photo_files import Photo, write_photo
 from pconv.unet import PConvUNet
 from pconv.weights import save_weights
 from tests.pconv.page_server import PATIENCE, page_server
+from tests.waiting import wait_for
 
 ROOT = Path(__file__).parents[2]
 PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -506,14 +506,6 @@ class Gate:
         return fill_file(*arguments, **options)
 
 
-def until(condition: Callable[[], bool]) -> None:
-    """Wait for something that happens soon."""
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.01)
-
-
 class TestQueue:
     """Several at once."""
 
@@ -524,7 +516,7 @@ class TestQueue:
         photos = [np.roll(PHOTO, shift, axis=0) for shift in range(3)]
         with ThreadPoolExecutor(3) as pool:
             asked = [pool.submit(ask, url, ("a.png", png(photo))) for photo in photos]
-            until(lambda: is_full(url))
+            wait_for(lambda: is_full(url), PATIENCE)
             refusal = ask(url)
             assert_told(refusal, 503, "too many pictures are waiting")
             assert refusal.headers["Retry-After"] == "5"
@@ -541,7 +533,7 @@ class TestQueue:
         url = serve()
         with ThreadPoolExecutor(1) as pool:
             asked = pool.submit(ask, url)
-            until(lambda: gate.inside == 1)
+            wait_for(lambda: gate.inside == 1, PATIENCE)
             files = {"photo": ("a.png", png(PHOTO))}
             answer = requests.post(f"{url}/view", files=files, timeout=PATIENCE)
             assert answer.status_code == 200
@@ -554,12 +546,12 @@ class TestQueue:
         url = serve()
         with ThreadPoolExecutor(1) as pool:
             asked = pool.submit(ask, url)
-            until(lambda: gate.inside == 1)
+            wait_for(lambda: gate.inside == 1, PATIENCE)
             with pytest.raises(requests.ReadTimeout):
                 ask(url, patience=(PATIENCE, 0.5))
             gate.open.set()
             assert asked.result().status_code == 200
-        until(lambda: not list(temporary.iterdir()))
+        wait_for(lambda: not list(temporary.iterdir()), PATIENCE)
         assert gate.count == 1
 
 

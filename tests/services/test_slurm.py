@@ -26,7 +26,7 @@ NODE = {"NODE_CPUS": "4", "NODE_MEM_MB": "64000", "NODE_GPUS": "2"}
 SNAKEMAKE = ["snakemake", "--workflow-profile", "profiles/slurm"]
 # Minutes less for tiny jobs, and no larger groups than the node.
 SNAKEMAKE += ["--slurm-init-seconds-before-status-checks", "1", "--cores", NODE["NODE_CPUS"]]
-DEADLINE_S = 1800  # each job starts Snakemake twice, on a slow machine too
+DEADLINE_S = 600
 
 pytestmark = [
     pytest.mark.slurm,

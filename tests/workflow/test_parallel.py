@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pytest
 
 from pconv.errors import DataError, MaskError, ParameterError
 from tests.interrupted import PATIENCE_S
+from tests.waiting import wait_for
 from workflow.parallel import map_items, worker_count
 
 
@@ -38,14 +38,6 @@ def sleep(item: int, *, folder: Path) -> None:
     """Leave the name of this process, and take longer than any test waits."""
     (folder / str(os.getpid())).touch()
     time.sleep(10 * PATIENCE_S)
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    """Wait for a condition, and fail if it does not come."""
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def is_running(process: Path) -> bool:
@@ -110,12 +102,12 @@ class TestMapItems:
         )
         process = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[2])
         try:
-            wait_until(lambda: len(list(tmp_path.iterdir())) == 2)
+            wait_for(lambda: len(list(tmp_path.iterdir())) == 2)
         finally:
             process.kill()
             process.wait()
         workers = [Path("/proc") / path.name for path in tmp_path.iterdir()]
-        wait_until(lambda: not any(is_running(worker) for worker in workers))
+        wait_for(lambda: not any(is_running(worker) for worker in workers))
 
 
 class TestWorkerCount:
