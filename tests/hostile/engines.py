@@ -121,7 +121,7 @@ class Project:
     def stage_processes(self, name: str) -> list[psutil.Process]:
         """Return the main processes of a stage, without shells and workers."""
         module = f"workflow.stages.{name}"
-        return [process for process in self.alive() if _words(process)[1:3] == ["-m", module]]
+        return [process for process in self.alive() if words(process)[1:3] == ["-m", module]]
 
     def kill_all(self) -> None:
         """End everything at once, as a power cut does."""
@@ -133,7 +133,7 @@ class Project:
         deadline = time.monotonic() + patience_s
         while (left := self.alive()) and time.monotonic() < deadline:
             time.sleep(0.05)
-        commands = [" ".join(_words(process))[-120:] for process in left]
+        commands = [" ".join(words(process))[-120:] for process in left]
         self.kill_all()
         return commands
 
@@ -169,7 +169,8 @@ def _copy(source: Path, target: Path) -> None:
         shutil.copy(source, target)
 
 
-def _words(process: psutil.Process) -> list[str]:
+def words(process: psutil.Process) -> list[str]:
+    """Return the command line of a process; empty where it has ended."""
     try:
         return process.cmdline()
     except (psutil.Error, OSError):

@@ -2,15 +2,17 @@
 
     python -m tests.hostile.kills --times 200
 
-Each time: a stage and an engine, drawn in turn; the stage's outputs are taken away, or, half of
-the times, left to be replaced; the engine is started; after a random time, spread over what the
-unbroken run of the stage took, someone is killed: everything at once (a power cut), the stage
-with its workers (a batch system), the stage's main process, one worker (the kernel, out of
-memory), or the engine. Then whatever still runs may end, nothing may go on for ever, the same
-command is given again, it must succeed, and its outputs must have the hashes of before.
+The two engines have a course each, side by side, through the stages in turn. Each time the stage's
+outputs are taken away, or, half of the times, left to be replaced; the engine is started; someone
+is killed: everything at once (a power cut), the stage with its workers (a batch system), the
+stage's main process, one worker (the kernel, out of memory), or the engine. The moment is drawn
+from the time for which the victim lived in an unbroken run of the stage. Then whatever still runs
+may end, nothing may go on for ever, the same command is given again, it must succeed, and its
+outputs must have the hashes of before.
 """
 
 import argparse
+import os
 import random
 import shutil
 import sys
@@ -18,12 +20,15 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import psutil
 
-from tests.hostile.engines import Project, leftovers
+from tests.hostile.engines import Project, leftovers, words
 from tests.hostile.record import Attempt, write
 from workflow.graph import Stage
 
@@ -31,6 +36,7 @@ ENGINES = ("dvc", "snakemake")
 STAGES = ("download", "augment", "masks", "train", "sample", "evaluate", "report")
 AREA = "kill -9 at random moments, then the same command again"
 CORES = "2"
+GLANCE_S = 0.05
 
 
 @dataclass
@@ -41,7 +47,7 @@ class Outcome:
         engine: dvc or snakemake.
         stage: The stage that ran.
         victim: Who was killed, by its name in `VICTIMS`.
-        hit: Whether it was still running then.
+        hit: Whether it was still running at the drawn moment.
         wrong: What must not be; empty where all is well.
         litter: Unfinished files that are left after the rerun.
     """
@@ -55,38 +61,48 @@ class Outcome:
 
 
 class Course:
-    """Both engines' projects, each with an unbroken run behind it."""
+    """One engine's project, with an unbroken run behind it.
 
-    def __init__(self, folder: Path, seed: int) -> None:
-        self.draw = random.Random(seed)
-        self.projects = {engine: Project(folder / engine) for engine in ENGINES}
-        self.unbroken: dict[str, dict[str, str]] = {}
-        self.seconds: dict[tuple[str, str], float] = {}
-        for engine, project in self.projects.items():
-            done = project.run(*_all(engine))
-            if done.status:
-                raise RuntimeError(f"the unbroken run of {engine} failed:\n{done.said}")
-            self.unbroken[engine] = project.hashes()
-        if self.unbroken["dvc"] != self.unbroken["snakemake"]:
-            raise RuntimeError("the two engines' unbroken runs differ")
+    Args:
+        folder: Where to work.
+        engine: dvc or snakemake.
+        seed: Of victims and moments.
 
-    def kill(self, engine: str, name: str, victim: str) -> Outcome:
-        """Kill once and run again."""
-        project = self.projects[engine]
+    Raises:
+        RuntimeError: If the unbroken run fails.
+    """
+
+    def __init__(self, folder: Path, engine: str, seed: int) -> None:
+        self.draw = random.Random(f"{engine} {seed}")
+        self.engine = engine
+        self.project = Project(folder / engine)
+        # How long each victim lives, by stage.
+        self.lives: dict[str, dict[str, float]] = {}
+        done = self.project.run(*_all(engine))
+        if done.status:
+            raise RuntimeError(f"the unbroken run of {engine} failed:\n{done.said}")
+        self.unbroken = self.project.hashes()
+
+    def kill(self, name: str) -> Outcome:
+        """Kill someone once in a stage and run again."""
+        project = self.project
         stage = next(stage for stage in project.stages if stage.name == name)
-        outcome = Outcome(engine, name, victim, hit=False)
-        outputs, command = self._target(engine, stage)
-        if (engine, name) not in self.seconds:
-            self._prepare(engine, project, outputs, wipe=True)
-            started = time.monotonic()
-            outcome.wrong += _check(project.run(*command).status == 0, "the unbroken stage failed")
-            self.seconds[engine, name] = time.monotonic() - started
-        self._prepare(engine, project, outputs, wipe=self.draw.random() < 0.5)
+        outputs, command = self._target(stage)
+        if name not in self.lives:
+            self._prepare(outputs, wipe=True)
+            self.lives[name] = _watch(project, command, name)
+        lives = self.lives[name]
+        victim = self.draw.choice(sorted(lives))
+        outcome = Outcome(self.engine, name, victim, hit=False)
+        self._prepare(outputs, wipe=self.draw.random() < 0.5)
         process = project.start(*command)
-        deadline = time.monotonic() + self.draw.uniform(0, self.seconds[engine, name])
-        while time.monotonic() < deadline and process.poll() is None:
-            time.sleep(0.01)
-        outcome.hit = VICTIMS[victim](project, process.pid, name)
+        find = VICTIMS[victim]
+        while process.poll() is None and not find(project, process.pid, name):
+            time.sleep(GLANCE_S)
+        deadline = time.monotonic() + self.draw.uniform(0, lives[victim])
+        while process.poll() is None and time.monotonic() < deadline:
+            time.sleep(GLANCE_S)
+        outcome.hit = _kill_all(find(project, process.pid, name))
         # The engine, or a stage whose engine was killed, may end by itself: that takes its time.
         outcome.wrong += [f"orphan: {one}" for one in project.orphans(120)]
         process.wait()
@@ -96,42 +112,40 @@ class Course:
         outcome.wrong += [
             f"{path} differs"
             for path, found in project.hashes(stage.outputs).items()
-            if found != self.unbroken[engine][path]
+            if found != self.unbroken[path]
         ]
         outcome.litter = len(leftovers(project.folder))
         return outcome
 
     def finish(self) -> list[str]:
-        """Run all of both pipelines again; return what differs."""
-        wrong = []
-        for engine, project in self.projects.items():
-            done = project.run(*_all(engine))
-            wrong += _check(done.status == 0, f"the last run of {engine} failed:\n{done.said}")
-            found = project.hashes()
-            wrong += [f"{p} differs" for p, h in self.unbroken[engine].items() if found[p] != h]
-        return wrong
+        """Run the whole pipeline again; return what differs."""
+        done = self.project.run(*_all(self.engine))
+        wrong = _check(done.status == 0, f"the last run of {self.engine} failed:\n{done.said}")
+        found = self.project.hashes()
+        return wrong + [f"{p} differs" for p, h in self.unbroken.items() if found[p] != h]
 
-    def _target(self, engine: str, stage: Stage) -> tuple[list[str], tuple[str, ...]]:
+    def _target(self, stage: Stage) -> tuple[list[str], tuple[str, ...]]:
         """Return what a run is to make, and the command: under Snakemake one shard is enough."""
-        if engine == "dvc":
+        if self.engine == "dvc":
             return list(stage.outputs), ("dvc", "repro", "--single-item", stage.name)
         outputs = [output.rstrip("/") for output in stage.outputs]
         if stage.shards:
             outputs = stage.shard_outputs(self.draw.choice(stage.shard_names))
         return outputs, ("snakemake", "--cores", CORES, outputs[0])
 
-    def _prepare(self, engine: str, project: Project, outputs: Sequence[str], wipe: bool) -> None:
+    def _prepare(self, outputs: Sequence[str], wipe: bool) -> None:
         """Make the engine run the stage: without its outputs, or as if an input were newer."""
-        # What DVC knows of earlier runs would spare it the work.
-        shutil.rmtree(project.folder / ".dvc/cache/runs", ignore_errors=True)
+        folder = self.project.folder
+        # DVC would take what it has made before from its cache, and run nothing.
+        shutil.rmtree(folder / ".dvc/cache", ignore_errors=True)
         for output in outputs:
-            path = project.folder / output
+            path = folder / output
             if wipe and path.is_dir():
                 shutil.rmtree(path)
             elif wipe:
                 path.unlink(missing_ok=True)
         if not wipe:
-            _age(engine, project.folder, outputs)
+            _age(self.engine, folder, outputs)
 
 
 def _age(engine: str, folder: Path, outputs: Sequence[str]) -> None:
@@ -148,43 +162,52 @@ def _age(engine: str, folder: Path, outputs: Sequence[str]) -> None:
 
 
 def _make_old(path: Path) -> None:
-    import os
-
     if path.exists():
         os.utime(path, (1, 1))  # Snakemake takes 0 for no time at all
 
 
-def _kill_everything(project: Project, engine: int, stage: str) -> bool:
-    found = project.alive()
-    project.kill_all()
-    return bool(found)
+def _watch(project: Project, command: Sequence[str], name: str) -> dict[str, float]:
+    """Run a stage unbroken; return for how many seconds each victim that it has was seen."""
+    seen: dict[str, list[float]] = {}
+    process = project.start(*command)
+    while process.poll() is None:
+        for victim, find in VICTIMS.items():
+            if find(project, process.pid, name):
+                seen.setdefault(victim, []).append(time.monotonic())
+        time.sleep(GLANCE_S)
+    if process.returncode:
+        raise RuntimeError(f"the unbroken run of {name} failed:\n{project.said()}")
+    return {victim: times[-1] - times[0] for victim, times in seen.items()}
 
 
-def _kill_stage_and_workers(project: Project, engine: int, stage: str) -> bool:
+def _everything(project: Project, engine: int, stage: str) -> list[psutil.Process]:
+    return project.alive()
+
+
+def _stage_and_workers(project: Project, engine: int, stage: str) -> list[psutil.Process]:
     mains = project.stage_processes(stage)
-    return _kill_all([*mains, *(child for main in mains for child in _children(main))])
+    return [*mains, *(child for main in mains for child in _children(main))]
 
 
-def _kill_stage(project: Project, engine: int, stage: str) -> bool:
-    return _kill_all(project.stage_processes(stage))
+def _stage(project: Project, engine: int, stage: str) -> list[psutil.Process]:
+    return project.stage_processes(stage)
 
 
-def _kill_worker(project: Project, engine: int, stage: str) -> bool:
-    workers = [child for main in project.stage_processes(stage) for child in _children(main)]
-    return _kill_all([one for one in workers if "spawn_main" in " ".join(one.cmdline())][:1])
+def _worker(project: Project, engine: int, stage: str) -> list[psutil.Process]:
+    children = (child for main in project.stage_processes(stage) for child in _children(main))
+    return [one for one in children if "spawn_main" in " ".join(words(one))][:1]
 
 
-def _kill_engine(project: Project, engine: int, stage: str) -> bool:
-    return _kill_all([psutil.Process(engine)] if psutil.pid_exists(engine) else [])
+def _engine(project: Project, engine: int, stage: str) -> list[psutil.Process]:
+    return [one for one in project.alive() if one.pid == engine]
 
 
-Killer = Callable[[Project, int, str], bool]
-VICTIMS: dict[str, Killer] = {
-    "everything": _kill_everything,
-    "stage and workers": _kill_stage_and_workers,
-    "stage": _kill_stage,
-    "worker": _kill_worker,
-    "engine": _kill_engine,
+VICTIMS: dict[str, Callable[[Project, int, str], list[psutil.Process]]] = {
+    "everything": _everything,
+    "stage and workers": _stage_and_workers,
+    "stage": _stage,
+    "worker": _worker,
+    "engine": _engine,
 }
 
 
@@ -214,25 +237,33 @@ def _check(is_right: bool, words: str) -> list[str]:
     return [] if is_right else [words]
 
 
-def run_course(
+def run_courses(
     times: int, seed: int, folder: Path, limit_s: float
 ) -> tuple[list[Outcome], list[str]]:
-    """Kill so many times, or as often as the time allows; return what came of it."""
-    started = time.monotonic()
-    course = Course(folder, seed)
+    """Kill so many times in all, or as often as the time allows; return what came of it."""
+    until = time.monotonic() + limit_s
+    with ThreadPoolExecutor(len(ENGINES)) as pool:
+        shares = [len(range(number, times, len(ENGINES))) for number in range(len(ENGINES))]
+        run = partial(_run_course, folder=folder, seed=seed, until=until)
+        outcomes, wrong, unbroken = zip(*pool.map(run, ENGINES, shares), strict=True)
+    differ = _check(unbroken[0] == unbroken[1], "the two engines' unbroken runs differ")
+    return [*chain(*outcomes)], [*chain(*wrong), *differ]
+
+
+def _run_course(
+    engine: str, times: int, folder: Path, seed: int, until: float
+) -> tuple[list[Outcome], list[str], dict[str, str]]:
+    course = Course(folder, engine, seed)
     outcomes: list[Outcome] = []
-    for number in range(times):
-        if time.monotonic() - started > limit_s:
-            break
-        engine, name = ENGINES[number % 2], STAGES[number // 2 % len(STAGES)]
-        outcome = course.kill(engine, name, course.draw.choice(list(VICTIMS)))
+    while sum(outcome.hit for outcome in outcomes) < times and time.monotonic() < until:
+        outcome = course.kill(STAGES[len(outcomes) % len(STAGES)])
         outcomes.append(outcome)
         state = "; ".join(outcome.wrong) or "same bytes"
         sys.stderr.write(
-            f"{number + 1} {engine} {name}: {outcome.victim} "
-            f"{'killed' if outcome.hit else 'was not running'}, {state}\n"
+            f"{len(outcomes)} {engine} {outcome.stage}: {outcome.victim} "
+            f"{'killed' if outcome.hit else 'had ended'}, {state}\n"
         )
-    return outcomes, course.finish()
+    return outcomes, course.finish(), course.unbroken
 
 
 def attempts_of(outcomes: Sequence[Outcome], wrong_at_last: Sequence[str]) -> list[Attempt]:
@@ -241,7 +272,7 @@ def attempts_of(outcomes: Sequence[Outcome], wrong_at_last: Sequence[str]) -> li
     for engine, name in sorted({(one.engine, one.stage) for one in outcomes}):
         those = [one for one in outcomes if (one.engine, one.stage) == (engine, name)]
         lost = sum(bool(one.wrong) for one in those)
-        hits = Counter(one.victim if one.hit else "between processes" for one in those)
+        hits = Counter(one.victim if one.hit else "had ended" for one in those)
         killed = ", ".join(f"{victim} {count}" for victim, count in sorted(hits.items()))
         text = f"same bytes after the rerun ({killed})" if not lost else "see the lost ones"
         rows.append(Attempt(AREA, f"`{name}` under {engine}", text, len(those), lost))
@@ -260,10 +291,11 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="pconv-kills-") as temporary:
         folder = options.folder or Path(temporary)
-        outcomes, wrong = run_course(options.times, options.seed, folder, options.minutes * 60)
-    write("tests.hostile.kills", attempts_of(outcomes, wrong))
+        outcomes, wrong = run_courses(options.times, options.seed, folder, options.minutes * 60)
+    write(f"tests.hostile.kills {options.seed}", attempts_of(outcomes, wrong))
+    hits = sum(one.hit for one in outcomes)
     lost = sum(bool(one.wrong) for one in outcomes) + len(wrong)
-    sys.stdout.write(f"{len(outcomes)} kills, {lost} lost, seed {options.seed}\n")
+    sys.stdout.write(f"{hits} kills, {lost} lost, seed {options.seed}\n")
     sys.exit(lost > 0)
 
 

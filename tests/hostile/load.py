@@ -11,7 +11,6 @@ all has been loaded, and the last.
 import argparse
 import io
 import os
-import re
 import statistics
 import subprocess
 import sys
@@ -33,6 +32,7 @@ from pconv.unet import PConvUNet
 from pconv.weights import save_weights
 from tests.hostile import pictures
 from tests.hostile.record import Attempt, write
+from tests.hostile.running_page import running_page
 
 ROOT = Path(__file__).parents[2]
 AREA = "Load"
@@ -206,30 +206,15 @@ def use_page(users: int, seconds: float) -> tuple[Curve, Users]:
     """Start the page and let so many users work with it for so long."""
     with tempfile.TemporaryDirectory(prefix="pconv-load-") as name:
         weights = write_network(Path(name) / "network.safetensors")
-        command = [sys.executable, "-u", "-m", "pconv.cli", "app", "--no-open", "--port", "0"]
-        process = subprocess.Popen(
-            [*command, "--weights", str(weights)],
-            cwd=name,
-            env=_environment(),
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert process.stdout is not None
-        try:
-            lines = (re.search(r"http://[^\s/]+", line) for line in process.stdout)
-            url = next(found[0] for found in lines if found)
+        with running_page(Path(name), "--weights", str(weights)) as page:
             started = time.monotonic()
-            crowd, curve = Users(f"{url}/", started + seconds), Curve()
+            crowd, curve = Users(f"{page.url}/", started + seconds), Curve()
             threads = [threading.Thread(target=crowd.work, args=[n]) for n in range(users)]
-            threads.append(threading.Thread(target=curve.follow, args=[process, started]))
+            threads.append(threading.Thread(target=curve.follow, args=[page.process, started]))
             for thread in threads:
                 thread.start()
             for thread in threads[:-1]:
                 thread.join()
-        finally:
-            process.terminate()
-            process.wait(PATIENCE_S)
-            process.stdout.close()
         threads[-1].join()
     return curve, crowd
 

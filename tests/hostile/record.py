@@ -11,7 +11,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 FORM = "PCONV_HOSTILE"
-FILE = Path(os.environ.get("PCONV_HOSTILE_RECORD", "logs/hostile.jsonl"))
+# Absolute: each test has a current folder of its own.
+FILE = Path(os.environ.get("PCONV_HOSTILE_RECORD", "logs/hostile.jsonl")).absolute()
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tests.hostile.record import Attempt, read, write
+from tests.hostile.record import FILE, Attempt, read, write
 from tests.hostile.table import END, START, tables, written_into
 
 
@@ -15,6 +15,13 @@ def test_last_run_counts(tmp_path: Path) -> None:
     found = read(file)
     assert sum(attempt.times for attempt in found) == 5
     assert sum(attempt.lost for attempt in found) == 0
+
+
+def test_one_record(tmp_path: Path) -> None:
+    """Each test has a current folder of its own; the record of all of them lies elsewhere."""
+    assert Path.cwd() == tmp_path
+    assert FILE.is_absolute()
+    assert not FILE.is_relative_to(tmp_path)
 
 
 def test_values() -> None:
