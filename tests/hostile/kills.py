@@ -34,7 +34,7 @@ from workflow.graph import Stage
 
 ENGINES = ("dvc", "snakemake")
 STAGES = ("download", "augment", "masks", "train", "sample", "evaluate", "report")
-AREA = "kill -9 at random moments, then the same command again"
+AREA = "kill -9 at random moments, then the same command again: who was killed; the same bytes"
 CORES = "2"
 GLANCE_S = 0.05
 
@@ -267,18 +267,21 @@ def _run_course(
 
 
 def attempts_of(outcomes: Sequence[Outcome], wrong_at_last: Sequence[str]) -> list[Attempt]:
-    """Return the rows of the record: one an engine and stage, and who was killed."""
-    rows = []
-    for engine, name in sorted({(one.engine, one.stage) for one in outcomes}):
-        those = [one for one in outcomes if (one.engine, one.stage) == (engine, name)]
-        lost = sum(bool(one.wrong) for one in those)
-        hits = Counter(one.victim if one.hit else "had ended" for one in those)
-        killed = ", ".join(f"{victim} {count}" for victim, count in sorted(hits.items()))
-        text = f"same bytes after the rerun ({killed})" if not lost else "see the lost ones"
-        rows.append(Attempt(AREA, f"`{name}` under {engine}", text, len(those), lost))
+    """Return the record: by engine and stage, who was killed how often, and what came of it."""
+    ends = Counter((f"`{one.stage}` under {one.engine}", *_end(one)) for one in outcomes)
+    rows = [
+        Attempt(AREA, tried, end, times, times * is_lost)
+        for (tried, end, is_lost), times in sorted(ends.items())
+    ]
     text = "; ".join(wrong_at_last) or "every output has the hash of the unbroken run"
     rows.append(Attempt(AREA, "the whole pipeline after all of them", text, 2, len(wrong_at_last)))
     return rows
+
+
+def _end(one: Outcome) -> tuple[str, bool]:
+    """Return what happened in words, and whether something was lost."""
+    who = one.victim if one.hit else "had ended"
+    return (f"{who}: {'; '.join(one.wrong)}" if one.wrong else who), bool(one.wrong)
 
 
 def main() -> None:
