@@ -3,7 +3,6 @@
 import hashlib
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -123,10 +122,13 @@ class Project:
         module = f"workflow.stages.{name}"
         return [process for process in self.alive() if words(process)[1:3] == ["-m", module]]
 
+    def workers(self) -> list[psutil.Process]:
+        """Return the worker processes of the stage that runs."""
+        return [process for process in self.alive() if "spawn_main" in " ".join(words(process))]
+
     def kill_all(self) -> None:
         """End everything at once, as a power cut does."""
-        for process in self.alive():
-            _kill(process)
+        kill(self.alive())
 
     def orphans(self, patience_s: float = 20) -> list[str]:
         """Wait for what still runs; return the commands of those that do not end by themselves."""
@@ -177,8 +179,13 @@ def words(process: psutil.Process) -> list[str]:
         return []
 
 
-def _kill(process: psutil.Process) -> None:
-    try:
-        process.send_signal(signal.SIGKILL)
-    except psutil.Error:
-        return
+def kill(processes: Sequence[psutil.Process]) -> bool:
+    """End processes at once; return whether one of them still ran."""
+    hit = False
+    for process in processes:
+        try:
+            process.kill()
+            hit = True
+        except psutil.Error:
+            continue
+    return hit

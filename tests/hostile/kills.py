@@ -15,12 +15,14 @@ import argparse
 import os
 import random
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
@@ -28,7 +30,7 @@ from pathlib import Path
 
 import psutil
 
-from tests.hostile.engines import Project, leftovers, words
+from tests.hostile.engines import Project, kill
 from tests.hostile.record import Attempt, write
 from workflow.graph import Stage
 
@@ -49,7 +51,6 @@ class Outcome:
         victim: Who was killed, by its name in `VICTIMS`.
         hit: Whether it was still running at the drawn moment.
         wrong: What must not be; empty where all is well.
-        litter: Unfinished files that are left after the rerun.
     """
 
     engine: str
@@ -57,7 +58,6 @@ class Outcome:
     victim: str
     hit: bool
     wrong: list[str] = field(default_factory=list)
-    litter: int = 0
 
 
 class Course:
@@ -99,30 +99,28 @@ class Course:
         find = VICTIMS[victim]
         while process.poll() is None and not find(project, process.pid, name):
             time.sleep(GLANCE_S)
-        deadline = time.monotonic() + self.draw.uniform(0, lives[victim])
-        while process.poll() is None and time.monotonic() < deadline:
-            time.sleep(GLANCE_S)
-        outcome.hit = _kill_all(find(project, process.pid, name))
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(self.draw.uniform(0, lives[victim]))
+        outcome.hit = kill(find(project, process.pid, name))
         # The engine, or a stage whose engine was killed, may end by itself: that takes its time.
         outcome.wrong += [f"orphan: {one}" for one in project.orphans(120)]
         process.wait()
         project.run(sys.executable, "-m", "workflow.recovery")
         done = project.run(*command)
         outcome.wrong += _check(done.status == 0, f"the rerun failed:\n{done.said}")
-        outcome.wrong += [
-            f"{path} differs"
-            for path, found in project.hashes(stage.outputs).items()
-            if found != self.unbroken[path]
-        ]
-        outcome.litter = len(leftovers(project.folder))
+        outcome.wrong += self._differing(stage.outputs)
         return outcome
 
     def finish(self) -> list[str]:
         """Run the whole pipeline again; return what differs."""
         done = self.project.run(*_all(self.engine))
         wrong = _check(done.status == 0, f"the last run of {self.engine} failed:\n{done.said}")
-        found = self.project.hashes()
-        return wrong + [f"{p} differs" for p, h in self.unbroken.items() if found[p] != h]
+        return wrong + self._differing()
+
+    def _differing(self, outputs: Sequence[str] = ()) -> list[str]:
+        """Return which outputs, of all or of some, have not the hash of the unbroken run."""
+        found = self.project.hashes(outputs)
+        return [f"{path} differs" for path in found if found[path] != self.unbroken[path]]
 
     def _target(self, stage: Stage) -> tuple[list[str], tuple[str, ...]]:
         """Return what a run is to make, and the command: under Snakemake one shard is enough."""
@@ -194,8 +192,7 @@ def _stage(project: Project, engine: int, stage: str) -> list[psutil.Process]:
 
 
 def _worker(project: Project, engine: int, stage: str) -> list[psutil.Process]:
-    children = (child for main in project.stage_processes(stage) for child in _children(main))
-    return [one for one in children if "spawn_main" in " ".join(words(one))][:1]
+    return project.workers()[:1]
 
 
 def _engine(project: Project, engine: int, stage: str) -> list[psutil.Process]:
@@ -216,17 +213,6 @@ def _children(process: psutil.Process) -> list[psutil.Process]:
         return process.children(recursive=True)
     except psutil.Error:
         return []
-
-
-def _kill_all(processes: Sequence[psutil.Process]) -> bool:
-    hit = False
-    for process in processes:
-        try:
-            process.kill()
-            hit = True
-        except psutil.Error:
-            continue
-    return hit
 
 
 def _all(engine: str) -> tuple[str, ...]:

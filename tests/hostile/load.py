@@ -31,10 +31,10 @@ from PIL import Image
 from pconv.unet import PConvUNet
 from pconv.weights import save_weights
 from tests.hostile import pictures
+from tests.hostile.commands import ROOT
 from tests.hostile.record import Attempt, write
 from tests.hostile.running_page import running_page
 
-ROOT = Path(__file__).parents[2]
 AREA = "Load"
 PICTURES = ROOT / "docs/images"
 MIB = 1 << 20

@@ -6,7 +6,6 @@ import sys
 import time
 from collections.abc import Callable
 
-import psutil
 import pytest
 import yaml
 
@@ -57,11 +56,6 @@ def during(
     return Done(process.returncode, project.said())
 
 
-def workers(project: Project) -> list[psutil.Process]:
-    """Return the worker processes of the stage that runs."""
-    return [one for one in project.alive() if "spawn_main" in " ".join(one.cmdline())]
-
-
 def check_recovers(project: Project, unbroken: dict[str, str]) -> None:
     """Check that nothing runs on, and that the next run makes what the unbroken one made."""
     assert project.orphans() == []
@@ -75,7 +69,7 @@ def check_recovers(project: Project, unbroken: dict[str, str]) -> None:
 def test_killed_worker(name: str, project: Project, unbroken: dict[str, str], note: Note) -> None:
     """When the kernel kills a worker the stage ends with its own name in the message."""
     done = during(
-        project, name, lambda: len(workers(project)) == 2, lambda: workers(project)[0].kill()
+        project, name, lambda: len(project.workers()) == 2, lambda: project.workers()[0].kill()
     )
     assert done.status == 2, done.said
     assert f"DataError: {name}: a worker process was killed" in done.said

@@ -83,9 +83,10 @@ def test_page(tmp_path: Path, note: Note) -> None:
             connection.close()
         note(AREA, "paths that lead elsewhere", "status 404", times=len(PATHS + OWN_FILES))
 
-        for content in pictures.unreadable().values():
+        unreadable = pictures.unreadable()
+        for content in unreadable.values():
             assert refused(fill(page, content, mask))
-        note(AREA, "no photograph or a bomb", "refused, status 4xx", len(pictures.unreadable()))
+        note(AREA, "no photograph or a bomb", "refused, status 4xx", times=len(unreadable))
 
         for headers in ({"Host": "evil.example"}, {"Origin": "http://evil.example"}):
             answer = requests.post(f"{page.url}/fill", headers=headers, timeout=PATIENCE_S)
