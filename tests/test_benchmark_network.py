@@ -4,11 +4,16 @@ import re
 import pytest
 import torch
 
+from benchmarks import step_cost
 from benchmarks.network import CASES, SETTINGS, Case, main, prepare
+from benchmarks.network import NETWORKS as WAYS
 from benchmarks.network import arguments as parse
 from benchmarks.record import read_record
-from benchmarks.step_cost import counted
+from benchmarks.step_cost import NoData, counted, full_step
 from benchmarks.ways import UsualWay
+from pconv.features import vgg16_features
+from pconv.losses import InpaintingLoss
+from pconv.unet import PConvUNet
 
 TINY = ["--width", "4", "--levels", "2", "--size", "16", "--rounds", "1", "--matrix", "32"]
 NETWORKS = ["usual", "plain", "ours"]
@@ -106,6 +111,38 @@ class TestCounted:
         assert flops == 2 * 3 * 4 * 5
         assert products == moved
         assert every == moved + 4 * 2 * 3 * 5
+
+    @pytest.mark.parametrize("name", NETWORKS)
+    def test_no_data(self, name):
+        """Fake tensors are counted as real ones that leave no work out: here no mask gets full."""
+
+        def count():
+            net = PConvUNet(width=4, levels=2)
+            losses = InpaintingLoss(vgg16_features("random"))
+            image, mask = torch.rand(2, 3, 32, 32), torch.zeros(2, 1, 32, 32)
+            mask[..., 0, 0] = 1
+            return counted(full_step(WAYS[name](net), losses, image, mask, bf16=False))
+
+        with NoData():
+            fake = count()
+        assert fake == count()
+        assert min(fake) > 0
+
+    def test_command(self, capsys):
+        """Twice the images need twice the operations, and less than twice the bytes."""
+        tables = []
+        for batch in ("1", "2"):
+            options = ["--width", "4", "--levels", "2", "--size", "32", "--batch", batch]
+            step_cost.main([*options, "--tflops", "1e-6", "--tbytes", "1e-6"])
+            rows = re.findall(r"^\| \w+ \| bf16 \| (.*) \|$", capsys.readouterr().out, re.M)
+            tables.append([[float(cell) for cell in row.split("|")[-3:]] for row in rows])
+        assert len(tables[0]) == len(NETWORKS)
+        for one, two in zip(*tables, strict=True):
+            (operations, *moved), (twice_operations, *moved_by_two) = one, two
+            assert twice_operations == pytest.approx(2 * operations)
+            for some, more in zip(moved, moved_by_two, strict=True):
+                assert some < more < 2 * some
+            assert moved[0] > moved[1]
 
 
 def test_settings_have_distinct_names():
