@@ -2,6 +2,7 @@
 
 import csv
 import json
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from workflow.licensed import COLUMNS
 from workflow.pairs import read_pairs
 from workflow.params import read_params
 from workflow.shards import Shard
-from workflow.ship import Project, licences, ship
+from workflow.ship import Project, licences, model_card, ship
 from workflow.stages.download import download
 from workflow.stages.masks import make_masks
 from workflow.stages.sample import sample
@@ -243,13 +244,23 @@ class TestShip:
     ) -> None:
         """Half precision loads as float32 and fills by default; the card says what it is."""
         out = tmp_path / "weights"
-        ship(finished, photos, out, ["make repro"])
+        ship(finished, photos, out, ["make repro"], ["Skies get a tint."])
         state = load_weights(out / SHIPPED_NAME).state_dict()
         assert all(str(value.dtype) in ("torch.float32", "torch.int64") for value in state.values())
         assert read_about(out / SHIPPED_NAME)["epoch"] == "3"
         card = (out / "README.md").read_text()
-        for words in ("    make repro", "- CC BY 2.0: 2", "- CC0-1.0: 1", "| PConv, epoch 3 |"):
+        for words in (
+            "    make repro\n",
+            "- CC BY 2.0: 2\n",
+            "- CC0-1.0: 1\n",
+            "| PConv, epoch 3 |",
+            "- Skies get a tint.\n",
+        ):
             assert words in card
+        assert "shared alike" not in card
+        alike = Counter({"CC BY-SA 2.0": 3, "CC BY 2.0": 1})
+        card = model_card(finished, read_about(out / SHIPPED_NAME), alike, 0.0, 1, [])
+        assert "3 of the photographs ask" in card
         monkeypatch.chdir(tmp_path)
         monkeypatch.delenv("PCONV_WEIGHTS", raising=False)
         monkeypatch.setattr("pconv.weights_source.SHIPPED_FOLDERS", (tmp_path / "none", out))

@@ -49,7 +49,13 @@ class Project:
     masks: Path
 
 
-def ship(project: Project, photos: Path, out: Path, commands: Sequence[str]) -> None:
+def ship(
+    project: Project,
+    photos: Path,
+    out: Path,
+    commands: Sequence[str],
+    limits: Sequence[str] = (),
+) -> None:
     """Write the weights, their card and the table of their training photographs.
 
     Args:
@@ -57,6 +63,7 @@ def ship(project: Project, photos: Path, out: Path, commands: Sequence[str]) -> 
         photos: The table of training photographs that `workflow.licensed` wrote.
         out: The folder to make.
         commands: How they were trained, for the card.
+        limits: What was seen to go wrong, for the card.
 
     Raises:
         WeightsError: If they are larger than 20 MB.
@@ -75,7 +82,7 @@ def ship(project: Project, photos: Path, out: Path, commands: Sequence[str]) -> 
             )
         shutil.copyfile(photos, folder / PHOTOS_TABLE)
         change = largest_change_db(project, shipped)
-        card = model_card(project, about, licences(photos), change, size, commands)
+        card = model_card(project, about, licences(photos), change, size, commands, limits)
         (folder / "README.md").write_text(card, encoding="utf-8")
 
 
@@ -129,6 +136,7 @@ def model_card(
     change_db: float,
     size: int,
     commands: Sequence[str],
+    limits: Sequence[str] = (),
 ) -> str:
     """Return the card of the shipped weights."""
     network = load_weights(project.models / "pconv" / "last.safetensors")
@@ -138,6 +146,14 @@ def model_card(
     pairs = len(read_pairs(project.sample))
     listed = "\n".join(f"- {name}: {count}" for name, count in counts.most_common())
     command_lines = "\n".join(f"    {command}" for command in commands)
+    seen = "".join(f"- {limit}\n" for limit in limits)
+    alike = sum(count for name, count in counts.items() if "-SA" in name)
+    share_alike = (
+        f"\n{alike} of the photographs ask that adaptations be shared alike. Whether weights are "
+        "one is not\nsettled; who must be sure trains without them."
+        if alike
+        else ""
+    )
     return f"""# The weights that ship
 
 `{SHIPPED_NAME}` is what `pconv fill` and `pconv.inpaint` use when no other weights are named and
@@ -153,7 +169,7 @@ one's source, page and licence:
 {listed}
 
 No photograph of the measured pairs was trained on. The weights are under the project's licence,
-Apache-2.0.
+Apache-2.0.{share_alike}
 
 ## Training
 
@@ -166,7 +182,8 @@ is `{about["fingerprint"]}`.
 ## What it reaches
 
 Mean PSNR inside the hole in dB, on {pairs} pairs of hole and photograph at {side}x{side}, of the
-weights as trained; half precision changes no kind's mean by more than {change_db:.3f} dB.
+weights as trained; half precision changes no kind's mean by more than {change_db:.3f} dB. The mean
+of four flips is what `pconv fill --mirror` makes.
 
 {hole_psnr_table(project.metrics, project.models)}
 
@@ -178,7 +195,7 @@ weights as trained; half precision changes no kind's mean by more than {change_d
   lies further from the hole does not help.
 - It continues colours and edges. It invents no objects, faces or text.
 - A hole's edge must be exact: pixels that are called known are kept, wrong or not.
-"""
+{seen}"""
 
 
 def _main() -> None:
@@ -186,6 +203,7 @@ def _main() -> None:
     parser.add_argument("--photos", type=Path, required=True, help="table of the training photos")
     parser.add_argument("--out", type=Path, required=True, help="folder to make")
     parser.add_argument("--command", action="append", default=[], help="how they were trained")
+    parser.add_argument("--limit", action="append", default=[], help="what was seen to go wrong")
     parser.add_argument("--params", type=Path, default=Path("params.yaml"))
     parser.add_argument("--models", type=Path, default=Path("models"))
     parser.add_argument("--metrics", type=Path, default=Path("reports/metrics.json"))
@@ -194,7 +212,7 @@ def _main() -> None:
     parser.add_argument("--masks", type=Path, default=Path("data/masks/valid"))
     options = parser.parse_args()
     project = Project(**{field.name: getattr(options, field.name) for field in fields(Project)})
-    ship(project, options.photos, options.out, options.command)
+    ship(project, options.photos, options.out, options.command, options.limit)
     sys.stdout.write(f"{options.out}: weights, card and table of photographs\n")
 
 

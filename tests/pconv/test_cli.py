@@ -23,9 +23,8 @@ KNOWN[10:20, 15:30] = False
 
 
 @pytest.fixture(autouse=True)
-def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("PCONV_WEIGHTS", raising=False)
+def _no_weights(no_weights: None) -> None:
+    pass
 
 
 @pytest.fixture

@@ -199,10 +199,9 @@ class TestInpaint:
         """It is what the package calls ``inpaint``."""
         assert pconv.inpaint is inpaint
 
-    def test_no_weights(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    @pytest.mark.usefixtures("no_weights")
+    def test_no_weights(self) -> None:
         """Without weights the message names the way to some, and methods that need none."""
-        monkeypatch.chdir(tmp_path)
-        monkeypatch.delenv("PCONV_WEIGHTS", raising=False)
         with pytest.raises(WeightsError, match=r"make repro.*telea"):
             inpaint(*scene(32, 32))
 

@@ -52,9 +52,8 @@ Serve = Callable[..., str]
 
 
 @pytest.fixture(autouse=True)
-def _no_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("PCONV_WEIGHTS", raising=False)
+def _no_weights(no_weights: None) -> None:
+    pass
 
 
 @pytest.fixture

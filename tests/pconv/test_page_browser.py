@@ -109,15 +109,11 @@ class Visit:
 
 
 @pytest.fixture
-def visit(
-    browser: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Callable[..., Visit]]:
+def visit(browser: Any, tmp_path: Path, no_weights: None) -> Iterator[Callable[..., Visit]]:
     """Return a function that visits the page, with a server of its own and tiny weights.
 
     In the end there was no error, and no request to another host.
     """
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("PCONV_WEIGHTS", raising=False)
     (tmp_path / "temporary").mkdir()
     visits = []
     with page_server(tmp_path / "temporary") as url:

@@ -12,9 +12,7 @@ from pconv.weights_source import LAST_TRAINED, SHIPPED_NAME, VARIABLE, weights_f
 
 
 @pytest.fixture(autouse=True)
-def _empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv(VARIABLE, raising=False)
+def _empty_folder(no_weights: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(weights_source, "SHIPPED_FOLDERS", (tmp_path / "a", tmp_path / "b"))
 
 

@@ -1,0 +1,85 @@
+"""The weights that ship: what they are, what they were trained on, and that they fill."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import skimage.data
+from safetensors.numpy import load_file
+
+import pconv
+from pconv.weights import load_weights, read_about
+from pconv.weights_source import SHIPPED_NAME, VARIABLE
+from workflow.licensed import PHOTOS_TABLE
+from workflow.ship import MAX_BYTES, licences
+
+ROOT = Path(__file__).parents[1]
+SHIPPED = ROOT / "weights"
+
+
+def test_fills(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nothing is named and nothing was trained they fill, far better than one colour."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv(VARIABLE, raising=False)
+    photo = skimage.data.chelsea()
+    known = np.ones(photo.shape[:2], bool)
+    known[40:80, 60:110] = known[200:216, 50:400] = False
+    errors = {}
+    for method in ("pconv", "mean"):
+        filled = pconv.inpaint(photo, known, method=method)
+        assert (filled[known] == photo[known]).all()
+        errors[method] = np.square(filled[~known].astype(float) - photo[~known]).mean()
+    assert errors["pconv"] < errors["mean"] / 4  # 6 dB
+
+
+def test_size() -> None:
+    """Kernels in half precision, and small enough for git."""
+    path = SHIPPED / SHIPPED_NAME
+    assert path.stat().st_size <= MAX_BYTES
+    kernels = [value for value in load_file(path).values() if value.ndim > 1]
+    assert {value.dtype.name for value in kernels} == {"float16"}
+
+
+def test_licences() -> None:
+    """Nothing was trained on that forbids commercial use or changes."""
+    counts = licences(SHIPPED / PHOTOS_TABLE)
+    assert counts
+    assert not [name for name in counts if re.search("-N[CD]", name)]
+
+
+def test_card() -> None:
+    """The card is that of this file."""
+    card = (SHIPPED / "README.md").read_text()
+    about = read_about(SHIPPED / SHIPPED_NAME)
+    parameters = sum(one.numel() for one in load_weights(SHIPPED / SHIPPED_NAME).parameters())
+    photos = licences(SHIPPED / PHOTOS_TABLE).total()
+    for words in (about["fingerprint"], f"{parameters / 1e6:.2f} million", f"{photos} photographs"):
+        assert words in card
+
+
+@pytest.mark.slow
+def test_installed(tmp_path: Path) -> None:
+    """They travel in the wheel, and an installed library finds them."""
+    source = tmp_path / "source"  # a build leaves its files beside the project
+    for name in ("pconv", "weights", "workflow"):
+        shutil.copytree(ROOT / name, source / name)
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps"]
+    options = ["--no-build-isolation", "--target", tmp_path / "site"]
+    subprocess.run([*install, *options, source], check=True)
+    where = "from pconv.weights_source import shipped_weights; print(shipped_weights())"
+    said = subprocess.run(
+        [sys.executable, "-c", where],
+        check=True,
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(tmp_path / "site")},
+    ).stdout.strip()
+    assert Path(said) == tmp_path / "site/pconv/shipped" / SHIPPED_NAME
+    assert Path(said).read_bytes() == (SHIPPED / SHIPPED_NAME).read_bytes()
