@@ -2,7 +2,8 @@
 
     python -m benchmarks.spinning
 
-Each row is a process of its own: OpenMP reads the variable when torch is loaded.
+Each measurement is a process of its own, as OpenMP reads the variable when torch is loaded; the
+counts take turns, and a cell is the median of the rounds, with the least and the most.
 """
 
 import argparse
@@ -38,36 +39,51 @@ def step_ms(threads: int) -> float:
     return statistics.median(times[2:])
 
 
-def measured(count: str, threads: int) -> str:
+def measured(count: str, threads: int) -> float:
     """Return the milliseconds of a process that was started with this spin count."""
     environment = {k: v for k, v in os.environ.items() if k != "GOMP_SPINCOUNT"}
     if count != DEFAULT:
         environment["GOMP_SPINCOUNT"] = count
     command = [sys.executable, "-m", "benchmarks.spinning", "--one", "--threads", str(threads)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    return done.stdout.strip()
+    return float(done.stdout)
+
+
+def in_turns(threads: int, rounds: int) -> dict[str, list[float]]:
+    """Return the milliseconds of every round by spin count."""
+    times: dict[str, list[float]] = {count: [] for count in COUNTS}
+    for _ in range(rounds):
+        for count in COUNTS:
+            times[count].append(measured(count, threads))
+    return times
+
+
+def cell(times: list[float]) -> str:
+    """Return a median and its range as text."""
+    return f"{statistics.median(times):.0f} ({min(times):.0f} to {max(times):.0f})"
 
 
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     add_json_option(parser)
     options = parser.parse_args()
     if options.one:
         print(f"{step_ms(options.threads):.0f}")
         return
-    idle = {count: measured(count, options.threads) for count in COUNTS}
+    idle = in_turns(options.threads, options.rounds)
     busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2)]
     try:
-        beside = {count: measured(count, options.threads) for count in COUNTS}
+        beside = in_turns(options.threads, options.rounds)
     finally:
         for process in busy:
             process.kill()
             process.wait()
     heading = ("GOMP_SPINCOUNT", "idle, ms a step", "beside two busy processes, ms a step")
-    rows = [(count, idle[count], beside[count]) for count in COUNTS]
+    rows = [(count, cell(idle[count]), cell(beside[count])) for count in COUNTS]
     finish("benchmarks.spinning", [Table(heading, rows)], packages=["torch"], out=options.json)
 
 
