@@ -45,7 +45,7 @@ _TYPES: Final = {
     ".tiff": "image/tiff",
 }
 METHOD_WORDS: Final = {
-    "pconv": ("Network", "for large holes, as trained here"),
+    "pconv": ("Network", "learned from photos; for large holes"),
     "patchmatch": ("PatchMatch", "copies texture from elsewhere"),
     "biharmonic": ("Biharmonic", "smooth; slow on large holes"),
     "telea": ("Telea", "quick, for scratches and spots"),
