@@ -72,36 +72,18 @@ class Traffic(TorchDispatchMode):
         return result
 
 
-class NoData(TorchDispatchMode):
-    """Fake tensors that answer no where their data is asked for.
+class NoData(FakeTensorMode):
+    """Makes tensors fake, and answers no where their data is asked for.
 
     The step asks one thing, and on the CPU alone: whether a mask is full, to leave work out. On a
     GPU nothing is asked and nothing left out, which is what no stands for.
     """
 
-    def __enter__(self) -> "NoData":
-        """Make the tensors of this context fake."""
-        self._fake = FakeTensorMode()
-        self._fake.__enter__()
-        super().__enter__()
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        """End it."""
-        super().__exit__(*error)
-        self._fake.__exit__(*error)
-
-    def __torch_dispatch__(
-        self,
-        function: Any,
-        types: object,
-        args: tuple[object, ...] = (),
-        kwargs: dict[str, object] | None = None,
-    ) -> object:
+    def __torch_dispatch__(self, function: Any, *rest: Any) -> object:
         """Run one operator, but for the one that reads a value."""
         if function is torch.ops.aten._local_scalar_dense.default:
             return False
-        return function(*args, **(kwargs or {}))
+        return super().__torch_dispatch__(function, *rest)
 
 
 def _tensors(values: object) -> Iterator[Tensor]:
