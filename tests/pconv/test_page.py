@@ -72,7 +72,7 @@ def serve(temporary: Path) -> Iterator[Serve]:
 
 
 def encoded(pixels: np.ndarray, suffix: str = ".png", **photo: Any) -> bytes:
-    """Return pixels as the bytes of a file."""
+    """Return pixels as the bytes of a file; not from several threads, as the file is one."""
     path = Path(f"encoded{suffix}")
     write_photo(path, Photo(pixels, **photo))
     data = path.read_bytes()
@@ -99,8 +99,8 @@ def ask(
 ) -> requests.Response:
     """Ask for a fill; by default a good photo with a good mask."""
     files = {
-        "photo": photo or ("photo.png", encoded(PHOTO)),
-        "mask": mask or ("mask.png", encoded(np.uint8(255) * KNOWN)),
+        "photo": photo or ("photo.png", png(PHOTO)),
+        "mask": mask or ("mask.png", png(np.uint8(255) * KNOWN)),
     }
     words = {} if method is None else {"method": method}
     return requests.post(f"{url}/fill", files=files, data=words, headers=headers, timeout=patience)
@@ -555,12 +555,8 @@ class TestQueue:
 
 
 def ask_for_place(url: str, photo: Upload) -> requests.Response:
-    """Ask until there is a place: `is_full` takes one for a moment.
-
-    The mask is made in memory: those who ask at once would share the file that `encoded` writes.
-    """
-    mask = ("mask.png", png(np.uint8(255) * KNOWN))
-    while (answer := ask(url, photo, mask)).status_code == 503:
+    """Ask until there is a place: `is_full` takes one for a moment."""
+    while (answer := ask(url, photo)).status_code == 503:
         pass
     return answer
 
