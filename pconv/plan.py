@@ -12,6 +12,7 @@ from pconv.losses import LossWeights
 
 Kind = Literal["pconv", "plain"]
 Precision = Literal["float32", "bf16"]
+Frozen = Literal["encoder", "statistics"]
 
 
 @dataclass(frozen=True)
@@ -26,9 +27,13 @@ class TrainingPlan:
         epochs: Times the images are gone through; the last weights are those after it.
         first_epoch: The earlier epoch whose weights are kept too.
         finetune_from_epoch: Epochs after which the second phase begins: another learning rate,
-            and the encoder's batch norms frozen. Equal to `epochs`, there is no second phase.
+            and batch norms frozen. Equal to `epochs`, there is no second phase.
         learning_rate: Adam's, in the first phase.
         finetune_learning_rate: Adam's, in the second.
+        finetune_freezes: What the second phase freezes: ``encoder``, the paper's, the statistics
+            and parameters of the encoder's batch norms; ``statistics``, those of all batch norms,
+            whose parameters go on learning. In batches of a few images the statistics are noise
+            that the network never sees in use, and it is better off the sooner they are frozen.
         anneal: Let the rate fall along half a cosine, in the first phase to that of the second
             and in the second to 0, instead of keeping it. The paper keeps it; in a run of a few
             thousand steps annealing is worth more than half a decibel.
@@ -61,6 +66,7 @@ class TrainingPlan:
     seed: int
     threads: int
     weights: LossWeights = field(default_factory=LossWeights)
+    finetune_freezes: Frozen = "encoder"
     anneal: bool = False
     precision: Precision = "float32"
     tf32: bool = False

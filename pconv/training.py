@@ -110,7 +110,7 @@ class _Learner:
         if self.plan.phase(epoch) != self._phase:
             self._phase = self.plan.phase(epoch)
             if self._phase == 2:
-                self.model.freeze_encoder_norms()
+                self._freeze()
             self._losses = self._loss_function()
         self.model.train()
 
@@ -126,6 +126,12 @@ class _Learner:
         self.optimizer.zero_grad(set_to_none=True)
         # Copies: the next step overwrites the memory of a compiled function's CUDA graph.
         return {name: term.detach().clone() for name, term in terms.items()}
+
+    def _freeze(self) -> None:
+        if self.plan.finetune_freezes == "encoder":
+            self.model.freeze_encoder_norms()
+        else:
+            self.model.freeze_statistics()
 
     def _loss_function(self) -> LossFunction:
         plan, criterion, network = self.plan, self._criterion, self.ranks.wrap(self.model)

@@ -99,7 +99,7 @@ class UNet(nn.Module):
         }
         _check_sizes(self._sizes)
         self.levels = levels
-        self._norms_frozen = False
+        self._frozen_rows = 0  # so many rows, encoder first, keep their statistics
         rows = table(out_channels, width, levels)
         image_channels = in_channels + self.mask_channels
         # Channels at each size, the image first: what the decoder finds on its way up.
@@ -162,24 +162,34 @@ class UNet(nn.Module):
 
     def encoder_norms(self) -> list[nn.BatchNorm2d]:
         """Return the encoder's batch norms, outermost first."""
-        return [layer.norm for layer in self.encoder if layer.norm is not None]
+        return _norms(self.encoder)
 
     def freeze_encoder_norms(self: Net) -> Net:
         """Freeze statistics and parameters of the encoder's batch norms, for good; return self.
 
         The second phase of the method trains so: a later ``train()`` leaves them frozen.
         """
-        self._norms_frozen = True
         for norm in self.encoder_norms():
-            norm.eval().requires_grad_(False)
-        return self
+            norm.requires_grad_(False)
+        return self._keep_statistics(self.levels)
+
+    def freeze_statistics(self: Net) -> Net:
+        """Freeze the statistics of all batch norms, for good; return self.
+
+        Their parameters go on learning. From here on a picture is filled alike whatever it shares
+        its batch with, in training as in use.
+        """
+        return self._keep_statistics(2 * self.levels)
+
+    def _keep_statistics(self: Net, rows: int) -> Net:
+        self._frozen_rows = rows
+        return self.train(self.training)
 
     def train(self: Net, mode: bool = True) -> Net:
         """Switch training on or off, except for frozen batch norms; return self."""
         super().train(mode)
-        if self._norms_frozen:
-            for norm in self.encoder_norms():
-                norm.eval()
+        for norm in _norms(self.layers()[: self._frozen_rows]):
+            norm.eval()
         return self
 
     def _check_shapes(self, image: Tensor, mask: Tensor) -> None:
@@ -190,6 +200,10 @@ class UNet(nn.Module):
         wanted = (image.shape[0], 1, *image.shape[2:])
         if tuple(mask.shape) != wanted:
             raise ShapeError(f"mask has shape {tuple(mask.shape)}, wanted {wanted}")
+
+
+def _norms(layers: list[Layer]) -> list[nn.BatchNorm2d]:
+    return [layer.norm for layer in layers if layer.norm is not None]
 
 
 class PConvUNet(UNet):

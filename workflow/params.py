@@ -223,6 +223,10 @@ class TrainParams(Section):
     ]
     learning_rate: Annotated[float, Field(gt=0, description="Adam's, first phase.")]
     finetune_learning_rate: Annotated[float, Field(gt=0, description="Adam's, second phase.")]
+    finetune_freezes: Annotated[
+        Literal["encoder", "statistics"],
+        Field(description="Batch norms kept in it: the encoder's, or the statistics of all."),
+    ]
     anneal: Annotated[bool, Field(description="Let the rates fall along a cosine, not by a step.")]
     valid_weight: Weight
     hole_weight: Weight

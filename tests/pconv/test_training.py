@@ -100,6 +100,22 @@ class TestTrain:
                 adam.step()
             assert record["total"] == pytest.approx(torch.stack(totals).mean().item(), rel=1e-4)
 
+    @pytest.mark.parametrize(
+        ("freezes", "kept"), [("encoder", {"encoder"}), ("statistics", {"encoder", "decoder"})]
+    )
+    def test_finetune_freezes(self, freezes: str, kept: set[str], tmp_path: Path) -> None:
+        """The second phase keeps these statistics while the weights move on."""
+        plan = replace(PLAN, finetune_freezes=freezes)
+        trained = run(tmp_path / "state", plan=plan)
+        first, last = (trained.progress.snapshots[name] for name in ("first", "last"))
+        same = {
+            key.split(".")[0]
+            for key in first
+            if "running" in key and torch.equal(first[key], last[key])
+        }
+        assert same == kept
+        assert not torch.equal(first["decoder.0.conv.weight"], last["decoder.0.conv.weight"])
+
     def test_resume_at_every_step(
         self, unstopped: TrainedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -344,6 +344,25 @@ class TestUNet:
             assert norm.weight.grad is None
         assert not torch.equal(free, model.decoder[0].norm.running_mean)
 
+    def test_freeze_statistics(self, kind):
+        """Frozen, all norms keep their statistics and learn, and a batch is only a set of images.
+
+        Before, an image is filled otherwise beside another one.
+        """
+        model, (image, mask) = small(kind).train(), example()
+        others = [torch.cat([x, x.flip(3)]) for x in (image * mask, mask)]
+        assert not torch.allclose(model(*others)[: len(image)], model(image, mask), atol=1e-3)
+        assert model.freeze_statistics() is model
+        model.train()
+        before = {k: v.clone() for k, v in model.state_dict().items() if "running" in k}
+        assert len(before) == 2 * 4
+        alone, beside = model(image, mask), model(*others)[: len(image)]
+        torch.testing.assert_close(beside, alone, rtol=1e-4, atol=1e-5)
+        alone.sum().backward()
+        after = model.state_dict()
+        assert all(torch.equal(after[key], value) for key, value in before.items())
+        assert all(parameter.grad is not None for parameter in model.parameters())
+
     def test_hyperparameters(self, kind):
         """A network built from another's hyperparameters takes its weights."""
         model = small(kind, in_channels=2, out_channels=5)
