@@ -30,6 +30,7 @@ PARAMS = TrainParams(
     finetune_from_epoch=1,
     learning_rate=2e-3,
     finetune_learning_rate=5e-4,
+    finetune_freezes="encoder",
     anneal=False,
     valid_weight=1.0,
     hole_weight=6.0,
