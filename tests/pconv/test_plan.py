@@ -15,6 +15,7 @@ OTHER: dict[str, Any] = {
     "kind": "plain",
     "features": "imagenet",
     "precision": "bf16",
+    "finetune_freezes": "statistics",
     "weights": LossWeights(style=1),
     "tf32": True,
     "channels_last": True,
