@@ -225,7 +225,7 @@ class TrainParams(Section):
     finetune_learning_rate: Annotated[float, Field(gt=0, description="Adam's, second phase.")]
     finetune_freezes: Annotated[
         Literal["encoder", "statistics"],
-        Field(description="Batch norms kept in it: the encoder's, or the statistics of all."),
+        Field(description="What it freezes: the encoder's batch norms, or the statistics of all."),
     ]
     anneal: Annotated[bool, Field(description="Let the rates fall along a cosine, not by a step.")]
     valid_weight: Weight
