@@ -57,7 +57,7 @@ def variant(text: str) -> Changes:
 
 def parameters(plan: TrainingPlan) -> int:
     """Return how many numbers a plan's network learns."""
-    network = build_unet(plan.kind, width=plan.width, levels=plan.levels)
+    network = build_unet(**plan.hyperparameters())
     return sum(parameter.numel() for parameter in network.parameters())
 
 

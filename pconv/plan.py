@@ -5,10 +5,11 @@ import json
 import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pconv.errors import ParameterError
 from pconv.losses import LossWeights
+from pconv.unet import Centre
 
 Kind = Literal["pconv", "plain"]
 Precision = Literal["float32", "bf16"]
@@ -23,6 +24,7 @@ class TrainingPlan:
         kind: Which network.
         width: Filters of its first row.
         levels: Rows of its encoder.
+        centre: What its rows see as zero; see `pconv.unet.UNet`.
         batch_size: Images a step, over all processes together.
         epochs: Times the images are gone through; the last weights are those after it.
         first_epoch: The earlier epoch whose weights are kept too.
@@ -66,6 +68,7 @@ class TrainingPlan:
     seed: int
     threads: int
     weights: LossWeights = field(default_factory=LossWeights)
+    centre: Centre = "half"
     finetune_freezes: Frozen = "encoder"
     anneal: bool = False
     precision: Precision = "float32"
@@ -87,6 +90,11 @@ class TrainingPlan:
                 raise ParameterError(
                     f"{name} is {getattr(self, name)}; wanted from 1 to epochs, {self.epochs}"
                 )
+
+    def hyperparameters(self) -> dict[str, Any]:
+        """Return what `pconv.unet.build_unet` needs to build the network."""
+        names = ("kind", "width", "levels", "centre")
+        return {name: getattr(self, name) for name in names}
 
     def phase(self, epoch: int) -> int:
         """Return in which phase, 1 or 2, an epoch (counted from 1) is trained."""

@@ -66,7 +66,7 @@ class TrainedRun:
 
     def write(self, folder: Path) -> None:
         """Write ``first.safetensors``, ``last.safetensors`` and ``log.jsonl`` into a folder."""
-        model = build_unet(self.plan.kind, width=self.plan.width, levels=self.plan.levels)
+        model = build_unet(**self.plan.hyperparameters())
         for name, epoch in self.plan.kept_epochs().items():
             model.load_state_dict(self.progress.snapshots[name])
             save_weights(folder / f"{name}.safetensors", model, self._about(epoch))

@@ -302,7 +302,7 @@ class _Run:
 def _new_model(plan: TrainingPlan, ranks: Ranks) -> UNet:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(plan.seed)
-        model = build_unet(plan.kind, width=plan.width, levels=plan.levels)
+        model = build_unet(**plan.hyperparameters())
     ranks.prepare(model)
     return _in_memory_order(model, plan)
 

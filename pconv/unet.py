@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Callable, Iterator
-from typing import TypeVar, cast
+from typing import Any, Literal, TypeVar, cast, get_args
 
 import torch
 import torch.nn.functional as F
@@ -60,6 +60,7 @@ def table(out_channels: int = 3, width: int = 64, levels: int = 8) -> list[Row]:
 
 
 Net = TypeVar("Net", bound="UNet")
+Centre = Literal["half", "known"]
 Fill = Callable[[Tensor, Tensor], Tensor]  # a network, or what stands in for one
 _FLIPS = ((), (3,), (2,), (2, 3))
 
@@ -72,9 +73,14 @@ class UNet(nn.Module):
         out_channels: Channels of the result.
         width: Filters of the first row; 64 in the paper.
         levels: Rows of the encoder, as many of the decoder; 8 in the paper.
+        centre: What the rows see as zero: ``half``, the middle of 0 to 1; or ``known``, the mean
+            of the picture's known pixels, channel by channel. With ``known`` a lighter or redder
+            picture is filled with the same, as much lighter or redder, and all pictures of one
+            colour look alike to the rows. The paper does not say what it takes.
 
     Raises:
-        ParameterError: If one of them is no positive integer, or there are more than 16 levels.
+        ParameterError: If a size is no positive integer, there are more than 16 levels, or
+            ``centre`` does not exist or has not as many channels on either side.
     """
 
     kind: str
@@ -89,6 +95,7 @@ class UNet(nn.Module):
         out_channels: int = 3,
         width: int = 64,
         levels: int = 8,
+        centre: Centre = "half",
     ) -> None:
         super().__init__()
         self._sizes = {
@@ -98,7 +105,9 @@ class UNet(nn.Module):
             "levels": levels,
         }
         _check_sizes(self._sizes)
+        _check_centre(centre, in_channels, out_channels)
         self.levels = levels
+        self.centre = centre
         self._frozen_rows = 0  # so many rows, encoder first, keep their statistics
         rows = table(out_channels, width, levels)
         image_channels = in_channels + self.mask_channels
@@ -133,13 +142,15 @@ class UNet(nn.Module):
         step = 2**self.levels
         border = (0, -width % step, 0, -height % step)
         mask = F.pad(mask != 0, border)
+        image = F.pad(image, border)
         # The rows see values around zero: from -1 to 1 the same steps reach a lower loss than
         # from 0 to 1, where every filter first has to unlearn the mean.
-        image = only_known(F.pad(2 * image - 1, border), mask)
-        return (self._fill(image, mask)[:, :, :height, :width] + 1) / 2
+        zero = 0.5 if self.centre == "half" else _known_mean(image, mask)
+        image = only_known(2 * (image - zero), mask)
+        return self._fill(image, mask)[:, :, :height, :width] / 2 + zero
 
     def _fill(self, image: Tensor, mask: Tensor) -> Tensor:
-        """Run the rows on ``X ⊙ M``, -1 to 1, and a bool mask whose size 2^levels divides."""
+        """Run the rows on ``X ⊙ M``, around zero, and a bool mask whose size 2^levels divides."""
         raise NotImplementedError
 
     def layers(self) -> list[Layer]:
@@ -158,7 +169,7 @@ class UNet(nn.Module):
 
     def hyperparameters(self) -> dict[str, int | str]:
         """Return what :func:`build_unet` needs to build this network again."""
-        return {"kind": self.kind, **self._sizes}
+        return {"kind": self.kind, **self._sizes, "centre": self.centre}
 
     def encoder_norms(self) -> list[nn.BatchNorm2d]:
         """Return the encoder's batch norms, outermost first."""
@@ -262,7 +273,7 @@ class PlainUNet(UNet):
         return self._run(image, iter([None] * (2 * self.levels)))
 
 
-def build_unet(kind: str, **hyperparameters: int) -> UNet:
+def build_unet(kind: str, **hyperparameters: Any) -> UNet:
     """Build a network from its :meth:`UNet.hyperparameters`.
 
     Args:
@@ -278,7 +289,7 @@ def build_unet(kind: str, **hyperparameters: int) -> UNet:
     kinds: dict[str, type[UNet]] = {"pconv": PConvUNet, "plain": PlainUNet}
     if kind not in kinds:
         raise ParameterError(f"kind of network is {kind!r}, wanted one of {', '.join(kinds)}")
-    unknown = hyperparameters.keys() - {"in_channels", "out_channels", "width", "levels"}
+    unknown = hyperparameters.keys() - {"in_channels", "out_channels", "width", "levels", "centre"}
     if unknown:
         raise ParameterError(f"no such hyperparameter of a network: {', '.join(sorted(unknown))}")
     return kinds[kind](**hyperparameters)
@@ -323,6 +334,27 @@ def _check_sizes(sizes: dict[str, int]) -> None:
         largest = 16 if name == "levels" else 4096
         if type(value) is not int or not 1 <= value <= largest:
             raise ParameterError(f"{name} is {value!r}, wanted an integer from 1 to {largest}")
+
+
+def _check_centre(centre: str, in_channels: int, out_channels: int) -> None:
+    """Raise ParameterError unless a network can take this centre and put it back."""
+    if centre not in get_args(Centre):
+        wanted = ", ".join(get_args(Centre))
+        raise ParameterError(f"centre is {centre!r}, wanted one of {wanted}")
+    if centre == "known" and in_channels != out_channels:
+        raise ParameterError(
+            f"centre is 'known' with {in_channels} channels in and {out_channels} out; wanted as "
+            "many, for the mean of a channel is put back into the same"
+        )
+
+
+def _known_mean(image: Tensor, mask: Tensor) -> Tensor:
+    """Return the mean of each channel's known pixels, ``(B, C, 1, 1)``; 0.5 where none is known."""
+    count = mask.sum(dim=(2, 3), keepdim=True)
+    # The sum of many values would leave float16's range.
+    wide = torch.promote_types(image.dtype, torch.float32)
+    total = only_known(image, mask).sum(dim=(2, 3), keepdim=True, dtype=wide)
+    return (total / count.clamp(min=1)).masked_fill(count == 0, 0.5).to(image.dtype)
 
 
 def describe(width: int = 64, levels: int = 8, side: int = 256) -> list[tuple[str, ...]]:

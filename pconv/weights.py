@@ -150,7 +150,9 @@ def _described(path: Path | str, metadata: dict[str, str]) -> UNet:
     """Build the network that a header describes."""
     try:
         sizes = {name: int(metadata[name]) for name in _SIZES}
-        return build_unet(metadata["kind"], **sizes)
+        # Files from before there was a choice say nothing of it.
+        centre = metadata.get("centre", "half")
+        return build_unet(metadata["kind"], **sizes, centre=centre)
     except (KeyError, ValueError) as error:
         raise WeightsError(f"{path}: its header describes no network of ours: {error}") from error
 

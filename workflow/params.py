@@ -215,6 +215,10 @@ class TrainParams(Section):
         int, Field(gt=0, le=4096, description="Filters of the first layer; 64 in Figure 4.")
     ]
     levels: Annotated[int, Field(ge=1, le=16, description="Halvings of the size; 8 in Figure 4.")]
+    centre: Annotated[
+        Literal["half", "known"],
+        Field(description="What its rows see as zero: 0.5, or the mean of what a picture shows."),
+    ]
     batch_size: Annotated[Batch, Field(description="Images a step, over all processes.")]
     epochs: Epochs
     first_epoch: Annotated[Epochs, Field(description="Epoch of the earlier weights compared.")]

@@ -9,10 +9,12 @@ import pytest
 
 from pconv.errors import ParameterError
 from pconv.losses import LossWeights
+from pconv.unet import build_unet
 from tests.pconv.tiny_run import PLAN
 
 OTHER: dict[str, Any] = {
     "kind": "plain",
+    "centre": "known",
     "features": "imagenet",
     "precision": "bf16",
     "finetune_freezes": "statistics",
@@ -26,6 +28,14 @@ OTHER: dict[str, Any] = {
 
 class TestTrainingPlan:
     """`TrainingPlan`."""
+
+    def test_hyperparameters(self) -> None:
+        """They build the network of the plan, whatever of it is changed."""
+        for name, value in {"kind": "plain", "width": 3, "levels": 3, "centre": "known"}.items():
+            plan = replace(PLAN, **{name: value})
+            built = build_unet(**plan.hyperparameters()).hyperparameters()
+            assert built.items() >= plan.hyperparameters().items()
+            assert built[name] == value
 
     def test_phases(self) -> None:
         """The second phase begins after `finetune_from_epoch`, with its own rate."""

@@ -74,7 +74,10 @@ def naive_unet(model, image, mask):
     levels = len(model.encoder)
     step = 2**levels
     border = (0, -image.shape[3] % step, 0, -image.shape[2] % step)
-    centred = F.pad(2 * image - 1, border)
+    zero = 0.5
+    if model.centre == "known":
+        zero = (image * mask).sum((2, 3), keepdim=True) / mask.sum((2, 3), keepdim=True)
+    centred = F.pad(2 * (image - zero), border)
     left = [(centred, F.pad(mask, border).expand(-1, image.shape[1], -1, -1))]
     for layer in model.encoder:
         left.append(naive_row(layer, *left[-1]))
@@ -83,7 +86,7 @@ def naive_unet(model, image, mask):
         pairs = zip(low, left.pop(), strict=True)
         both = [torch.cat([F.interpolate(x, scale_factor=2.0), skip], 1) for x, skip in pairs]
         low = naive_row(layer, *both)
-    return (low[0][:, :, : image.shape[2], : image.shape[3]] + 1) / 2
+    return low[0][:, :, : image.shape[2], : image.shape[3]] / 2 + zero
 
 
 def example(seed=0, *, batch=2, height=64, width=64, known=0.5, dtype=torch.float32):
@@ -169,15 +172,17 @@ class TestPConvUNet:
 
     @pytest.mark.parametrize("size", [(64, 64), (50, 70), (8, 8)])
     @pytest.mark.parametrize("training", [True, False])
-    def test_values(self, size, training):
+    @pytest.mark.parametrize("centre", ["half", "known"])
+    def test_values(self, size, training, centre):
         """The output is that of full mask convolutions on concatenations."""
-        model = small().double().train(training)
+        model = small(centre=centre).double().train(training)
         image, mask = example(1, height=size[0], width=size[1], known=0.1, dtype=torch.float64)
         torch.testing.assert_close(model(image, mask), naive_unet(model, image, mask))
 
-    def test_gradients(self):
+    @pytest.mark.parametrize("centre", ["half", "known"])
+    def test_gradients(self, centre):
         """So are the gradients of all parameters and of the image."""
-        model = small().double()
+        model = small(centre=centre).double()
         image, mask = example(2, dtype=torch.float64, known=0.05)
         inputs = [image.requires_grad_(), *model.parameters()]
         found = torch.autograd.grad(model(image, mask).square().sum(), inputs)
@@ -221,10 +226,11 @@ class TestPConvUNet:
         model = small().eval()
         assert torch.equal(model(image, mask), model(*larger)[:, :, :60, :52])
 
+    @pytest.mark.parametrize("centre", ["half", "known"])
     @pytest.mark.parametrize("anything", [1e30, float("nan")])
-    def test_values_under_holes(self, anything):
+    def test_values_under_holes(self, anything, centre):
         """What lies under holes never matters."""
-        model, (image, mask) = small().eval(), example(7)
+        model, (image, mask) = small(centre=centre).eval(), example(7)
         changed = torch.where(mask == 0, anything, image)
         assert torch.equal(model(image, mask), model(changed, mask))
 
@@ -233,9 +239,10 @@ class TestPConvUNet:
         model, (image, mask) = small().eval(), example(8)
         assert torch.equal(model(image, mask), model(image, mask.bool()))
 
-    def test_all_hole(self):
+    @pytest.mark.parametrize("centre", ["half", "known"])
+    def test_all_hole(self, centre):
         """An image of which nothing is known gives mid-grey, and finite gradients."""
-        model, (image, mask) = small(), example(9)
+        model, (image, mask) = small(centre=centre), example(9)
         output = model(image, 0 * mask)
         output.sum().backward()
         assert (output == 0.5).all()
@@ -258,10 +265,11 @@ class TestPConvUNet:
         assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
         assert model.encoder[-2].norm.running_mean.any()
 
+    @pytest.mark.parametrize("centre", ["half", "known"])
     @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-    def test_half_precision(self, dtype):
+    def test_half_precision(self, dtype, centre):
         """In half precision the output is that of float32 to a few per cent."""
-        model, (image, mask) = small().eval(), example(12, known=0.05)
+        model, (image, mask) = small(centre=centre).eval(), example(12, known=0.05)
         wanted = model(image, mask)
         found = model.to(dtype)(image.to(dtype), mask)
         assert found.dtype == dtype
@@ -363,13 +371,30 @@ class TestUNet:
         assert all(torch.equal(after[key], value) for key, value in before.items())
         assert all(parameter.grad is not None for parameter in model.parameters())
 
+    @settings(deadline=None, max_examples=20)
+    @given(st.tuples(*[st.floats(-1, 1)] * 3))
+    def test_centre(self, kind, colour):
+        """Around its known mean, a picture shifted in colour is filled with the same, shifted.
+
+        Around mid-grey it is not.
+        """
+        shift = torch.tensor(colour, dtype=torch.float64).view(1, 3, 1, 1)
+        image, mask = example(16, dtype=torch.float64)
+        model = small(kind, centre="known").double().eval()
+        torch.testing.assert_close(model(image + shift, mask), model(image, mask) + shift)
+        if shift.abs().max() > 0.1:
+            model = small(kind).double().eval()
+            assert not torch.allclose(
+                model(image + shift, mask), model(image, mask) + shift, atol=1e-3
+            )
+
     def test_hyperparameters(self, kind):
         """A network built from another's hyperparameters takes its weights."""
-        model = small(kind, in_channels=2, out_channels=5)
-        again = build_unet(**model.hyperparameters())
-        assert type(again) is type(model)
-        again.load_state_dict(model.state_dict())
-        assert again.hyperparameters() == model.hyperparameters()
+        for model in (small(kind, in_channels=2, out_channels=5), small(kind, centre="known")):
+            again = build_unet(**model.hyperparameters())
+            assert type(again) is type(model)
+            again.load_state_dict(model.state_dict())
+            assert again.hyperparameters() == model.hyperparameters()
 
 
 class TestBuildUNet:
@@ -383,6 +408,11 @@ class TestBuildUNet:
             ({"kind": "pconv", "width": 0}, "width is 0, wanted an integer from 1"),
             ({"kind": "plain", "levels": 17}, "levels is 17, wanted an integer from 1 to 16"),
             ({"kind": "plain", "width": 1.5}, "width is 1.5"),
+            ({"kind": "pconv", "centre": "mean"}, "centre is 'mean', wanted one of half, known"),
+            (
+                {"kind": "pconv", "centre": "known", "in_channels": 4},
+                "centre is 'known' with 4 channels in and 3 out",
+            ),
         ],
     )
     def test_raises(self, arguments, match):

@@ -84,13 +84,14 @@ class TestLoadWeights:
     @pytest.mark.parametrize("kind", ["pconv", "plain"])
     def test_round_trip(self, kind, tmp_path):
         """A saved and loaded network has the same output, bit for bit, and is in eval mode."""
-        model = network(kind)
-        save_weights(tmp_path / "w", model)
-        again = load_weights(tmp_path / "w")
         image, mask = torch.rand(1, 3, 20, 30), (torch.rand(1, 1, 20, 30) < 0.5).float()
-        assert torch.equal(model(image, mask), again(image, mask))
-        assert not again.training
-        assert again.hyperparameters() == model.hyperparameters()
+        for centre in ("half", "known"):
+            model = network(kind, centre=centre)
+            save_weights(tmp_path / centre, model)
+            again = load_weights(tmp_path / centre)
+            assert torch.equal(model(image, mask), again(image, mask))
+            assert not again.training
+            assert again.hyperparameters() == model.hyperparameters()
 
     def test_trains(self, saved):
         """A loaded network can be trained further."""
@@ -153,6 +154,7 @@ class TestLoadWeights:
             ({"levels": "3"}, "is in one and not in the other"),
             ({"kind": "plain"}, r"\(4, 3, 7, 7\), wanted .*\(4, 4, 7, 7\)"),
             ({"levels": "1000000000"}, "integer from 1 to 16"),
+            ({"centre": "elsewhere"}, "centre is 'elsewhere', wanted one of half, known"),
         ],
     )
     def test_other_architecture(self, saved, changed, match):
@@ -162,6 +164,13 @@ class TestLoadWeights:
         save_file(model.state_dict(), saved, {"pconv": "1", **words, **changed})
         with pytest.raises(WeightsError, match=match):
             load_weights(saved)
+
+    def test_without_centre(self, saved):
+        """A file from before there was a choice of centre is read as what it is."""
+        model = network()
+        words = {k: str(v) for k, v in model.hyperparameters().items() if k != "centre"}
+        save_file(model.state_dict(), saved, {"pconv": "1", **words})
+        assert load_weights(saved).hyperparameters() == model.hyperparameters()
 
     def test_other_kind_of_number(self, saved):
         """Tensors of integers where weights are wanted are refused."""

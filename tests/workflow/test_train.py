@@ -24,6 +24,7 @@ PARAMS = TrainParams(
     kinds=["pconv", "plain"],
     width=2,
     levels=2,
+    centre="known",
     batch_size=4,
     epochs=2,
     first_epoch=1,
@@ -97,7 +98,8 @@ class TestTrainNetworks:
         assert list(contents(folders["out"])) == wanted
         for kind in PARAMS.kinds:
             path = folders["out"] / kind / "last.safetensors"
-            assert load_weights(path).hyperparameters()["kind"] == kind
+            found = load_weights(path).hyperparameters()
+            assert (found["kind"], found["centre"]) == (kind, "known")
             assert read_about(path)["epoch"] == "2"
             lines = (folders["out"] / kind / "log.jsonl").read_text().splitlines()
             assert [json.loads(line)["epoch"] for line in lines] == [1, 2]
