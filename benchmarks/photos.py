@@ -6,7 +6,7 @@ scikit-image and scikit-learn, as they are, lose a square of each quarter; and p
 colour lose the same squares, where whatever comes back but that colour is a tint.
 
     python -m benchmarks.photos
-    python -m benchmarks.photos --weights weights/pconv.safetensors models/pconv-last.safetensors
+    python -m benchmarks.photos --weights weights/pconv.safetensors models/pconv/last.safetensors
 """
 
 import argparse
