@@ -13,8 +13,9 @@ import json
 import logging
 import os
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -37,6 +38,7 @@ _IMAGE_ORDER, _MASK_ORDER = 0, 1
 _HASH_BYTES = 1 << 24
 # What the network, its gradients and its activations need is far more than a share of this size.
 _SHARE_OF_FREE_MEMORY = 0.25
+_PICKED_BATCHES = 8
 
 
 @dataclass(frozen=True)
@@ -171,21 +173,32 @@ class Loader:
         Yields:
             Images, uint8 ``(B, H, W, 3)``, and masks, bool ``(B, H, W)``.
         """
-        coming = [self._fetch(batch) for batch in numbers[:1]]
-        for step in range(len(numbers)):
-            asked = time.perf_counter()
-            batch = coming.pop()()
-            coming = [self._fetch(following) for following in numbers[step + 1 : step + 2]]
+        if self._resident is None:
+            coming = self._gathered(numbers)
+        else:
+            coming = self._picked(*self._resident, numbers)
+        asked = time.perf_counter()
+        for batch in coming:
             self.waited_s += time.perf_counter() - asked
             yield batch
+            asked = time.perf_counter()
 
-    def _fetch(self, numbers: NDArray[np.int64]) -> Callable[[], tuple[Tensor, Tensor]]:
-        """Begin to gather a batch; return a function that waits for it."""
-        if self._resident is None:
-            return self._thread.submit(self._gather, numbers).result
-        images, masks = self._resident
-        image_numbers, mask_numbers = self._send(torch.from_numpy(numbers.T.copy()))
-        return lambda: (images[image_numbers], masks[mask_numbers])
+    def _picked(
+        self, images: Tensor, masks: Tensor, numbers: NDArray[np.int64]
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        # Several batches at a time: picking one takes the host longer than it takes the GPU.
+        sent = self._send(torch.from_numpy(numbers.transpose(2, 0, 1).copy()))
+        for of_images, of_masks in torch.split(sent, _PICKED_BATCHES, dim=1):
+            yield from zip(images[of_images], masks[of_masks], strict=True)
+
+    def _gathered(self, numbers: NDArray[np.int64]) -> Iterator[tuple[Tensor, Tensor]]:
+        ahead: deque[Future[tuple[Tensor, Tensor]]] = deque()
+        for batch in numbers:
+            ahead.append(self._thread.submit(self._gather, batch))
+            if len(ahead) > 1:
+                yield ahead.popleft().result()
+        for last in ahead:
+            yield last.result()
 
     def _gather(self, numbers: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         images = torch.from_numpy(self._data.images[numbers[:, 0]])

@@ -143,7 +143,7 @@ class _Learner:
                 terms: dict[str, Tensor] = criterion(network(image, mask), image, mask)
             return terms
 
-        return torch.compile(losses) if plan.compile else losses
+        return torch.compile(losses, mode=compile_mode(self.ranks)) if plan.compile else losses
 
 
 class _Run:
@@ -297,6 +297,15 @@ class _Run:
         self.learner.model.load_state_dict(found["model"])
         self.learner.optimizer.load_state_dict(found["optimizer"])
         return Progress(**found["progress"])
+
+
+def compile_mode(ranks: Ranks) -> str | None:
+    """Return the mode of torch.compile: on a GPU a step is one CUDA graph, launched as one.
+
+    A GPU finishes the kernels of a step sooner than the host starts them (benchmarks/gpu-notes.md).
+    A model wrapped for several processes is compiled in pieces, so there it is left at the default.
+    """
+    return "reduce-overhead" if ranks.device.type == "cuda" and ranks.world == 1 else None
 
 
 def _new_model(plan: TrainingPlan, ranks: Ranks) -> UNet:

@@ -27,13 +27,21 @@ def upsampled_conv2d(low: Tensor, skip: Tensor, weight: Tensor) -> Tensor:
         ``conv2d(cat([twice(low), skip], dim=1), weight, padding=1)`` to rounding,
         ``(B, D, 2H, 2W)``.
     """
-    # An exported graph has one form for all sizes.
-    if not torch.compiler.is_exporting() and low.shape[2] * low.shape[3] < WORTH_FOLDING:
+    if not _is_worth_folding(low):
         return F.conv2d(torch.cat([twice(low), skip], dim=1), weight, padding=1)
     # W of a concatenation times the concatenation is the sum over its parts.
     for_low, for_skip = torch.split(weight, [low.shape[1], skip.shape[1]], dim=1)
     features = F.conv_transpose2d(low, fold_taps(for_low), stride=2, padding=1)
     return features.add_(F.conv2d(skip, for_skip, padding=1))
+
+
+def _is_worth_folding(low: Tensor) -> bool:
+    # An exported graph has one form for all sizes.
+    if torch.compiler.is_exporting():
+        return True
+    # cuDNN runs a transposed convolution as a gradient, slower than it saves
+    # (benchmarks/gpu-notes.md).
+    return low.device.type == "cpu" and low.shape[2] * low.shape[3] >= WORTH_FOLDING
 
 
 def fold_taps(weight: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 import yaml
 
 from benchmarks.paper_scale.bring import PART_BYTES, bring_results, bring_weights
-from benchmarks.paper_scale.collect import gather, write_out
+from benchmarks.paper_scale.collect import collect, gather
 from benchmarks.paper_scale.pack import pack
 from benchmarks.paper_scale.run import OutOfTime, check_masks, run_stages, set_up
 from pconv.errors import DataError, ParameterError, WeightsError
@@ -97,15 +98,19 @@ def collected(packed: Path, work: Path) -> Path:
     bring_results(work, brought)
     for which in ("first", "last"):
         bring_weights(work, brought, f"pconv-{which}")
-    set_up(packed, folder, CHANGES)
-    runs = gather(brought.iterdir(), folder)
+    collect_here(brought, packed, folder)
+    return folder
+
+
+def collect_here(brought: Path, packed: Path, folder: Path) -> None:
+    """Make the report in ``folder``, and its small files beside it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PCONV_WORKERS", "1")
         patch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
         patch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-        run_stages(folder, ["augment", "masks", "report"], HOUR_S, None)
-    write_out(folder, packed.parent / "out", runs, ["python -m the.command"])
-    return folder
+        commands = ["python -m the.command"]
+        files, out = list(brought.iterdir()), folder.with_name(f"{folder.name}-small")
+        collect(files, packed, folder, out, commands=commands, changes=CHANGES)
 
 
 class TestPack:
@@ -169,6 +174,17 @@ class TestRun:
         with pytest.raises(OutOfTime, match="no time left for augment"):
             run_stages(tmp_path / "work", ["augment"], 1.0, None)
 
+    def test_some_shards(self, packed: Path, tmp_path: Path) -> None:
+        """A stage that was stopped between its shards is not taken for finished."""
+        folder = tmp_path / "work"
+        set_up(packed, folder, [])
+        run_stages(folder, ["augment"], HOUR_S, None)
+        shards = sorted((folder / "data/augmented").iterdir())
+        shutil.rmtree(shards[-1])
+        (folder / "stage_times.jsonl").unlink()
+        run_stages(folder, ["augment"], HOUR_S, None)
+        assert sorted((folder / "data/augmented").iterdir()) == shards
+
     def test_other_masks(self, work: Path, tmp_path: Path) -> None:
         """Validation masks that are not those of the pairs are refused."""
         table = (work / "data/sample.csv").read_text()
@@ -185,15 +201,35 @@ class TestCollect:
 
     def test_values(self, collected: Path, packed: Path) -> None:
         """Table, curves, pictures and the command are there, and small."""
-        out = packed.parent / "out"
+        out = packed.parent / "collected-small"
         names = {path.name for path in out.iterdir()}
         assert {"README.md", "table.md", "metrics.json", "curves.csv", "params.yaml"} <= names
         page = (out / "README.md").read_text()
         assert "python -m the.command" in page
         assert "| PConv, epoch 3 |" in page
         assert "- pconv: 3 epochs" in page
+        assert "the numbers are of the weights as trained." in page
+        assert "Losses: valid 1, hole 6, tv 0.1. Every number" in page
         assert all(f"({name})" in page for name in names if name.endswith(".webp"))
         assert any(name.endswith(".webp") for name in names)
+
+    def test_measured_here(self, collected: Path, packed: Path, work: Path, tmp_path: Path) -> None:
+        """Without measured pairs the brought weights are measured; a second call agrees."""
+        unmeasured, brought, folder = (tmp_path / name for name in ("there", "brought", "here"))
+        shutil.copytree(work, unmeasured, ignore=shutil.ignore_patterns("evaluation"))
+        brought.mkdir()
+        bring_results(unmeasured, brought)
+        bring_weights(unmeasured, brought, "pconv-last")
+        pages = []
+        for _ in range(2):
+            collect_here(brought, packed, folder)
+            pages.append((tmp_path / "here-small/README.md").read_text())
+        assert pages[0] == pages[1]
+        assert "the numbers are of these too." in pages[0]
+        found, wanted = (
+            json.loads((path / "reports/metrics.json").read_text()) for path in (folder, collected)
+        )
+        assert found.keys() == wanted.keys()
 
     def test_weights_came_in_parts(self, collected: Path, work: Path) -> None:
         """Joined, they are the trained ones to half precision, and say the same of themselves."""
@@ -258,9 +294,12 @@ class TestShip:
         ):
             assert words in card
         assert "shared alike" not in card
+        # They came back in half precision: what was measured is what ships.
+        assert "of these very weights." in card
         alike = Counter({"CC BY-SA 2.0": 3, "CC BY 2.0": 1})
-        card = model_card(finished, read_about(out / SHIPPED_NAME), alike, 0.0, 1, [])
+        card = model_card(finished, read_about(out / SHIPPED_NAME), alike, 0.25, 1, [])
         assert "3 of the photographs ask" in card
+        assert "half precision changes no kind's mean by more than 0.250 dB" in card
         monkeypatch.chdir(tmp_path)
         monkeypatch.delenv("PCONV_WEIGHTS", raising=False)
         monkeypatch.setattr("pconv.weights_source.SHIPPED_FOLDERS", (tmp_path / "none", out))

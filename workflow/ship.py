@@ -26,7 +26,7 @@ from pconv.metrics import image_metrics
 from pconv.weights import load_weights, read_about, save_weights
 from pconv.weights_source import SHIPPED_NAME
 from workflow.command import run_command
-from workflow.fills import fill_pairs, masks_01
+from workflow.fills import fill_pairs, masks_01, weights_file
 from workflow.licensed import PHOTOS_TABLE
 from workflow.pairs import KINDS, Pair, load_pair, read_pairs
 from workflow.params import read_params
@@ -69,7 +69,7 @@ def ship(
         WeightsError: If they are larger than 20 MB.
         DataError: If something is missing.
     """
-    source = project.models / "pconv" / "last.safetensors"
+    source = _trained(project)
     about = read_about(source)
     with atomic_folder(out) as folder:
         shipped = folder / SHIPPED_NAME
@@ -103,16 +103,27 @@ def licences(photos: Path) -> Counter[str]:
     return Counter(note.split(" (")[0] for note in notes)
 
 
-def largest_change_db(project: Project, half: Path) -> float:
-    """Return by how much half precision changes a kind's mean PSNR in the hole, at most, in dB."""
+def largest_change_db(project: Project, half: Path) -> float | None:
+    """Return by how much half precision changes a kind's mean PSNR in the hole, at most, in dB.
+
+    None if the weights came here in half precision, so that what was measured is what ships.
+    """
+    states = [load_weights(path).state_dict() for path in (half, _trained(project))]
+    if all(torch.equal(states[0][name], value) for name, value in states[1].items()):
+        return None
     pairs = read_pairs(project.sample)
     with tempfile.TemporaryDirectory() as folder:
         models = Path(folder)
-        (models / "pconv").mkdir()
-        shutil.copyfile(half, models / "pconv" / "last.safetensors")
+        target = weights_file(_METHOD, models)
+        target.parent.mkdir()
+        shutil.copyfile(half, target)
         changed = _hole_psnr(project, models, pairs)
     as_trained = _hole_psnr(project, project.models, pairs)
     return max(abs(changed[kind] - as_trained[kind]) for kind in as_trained)
+
+
+def _trained(project: Project) -> Path:
+    return weights_file(_METHOD, project.models)
 
 
 def _hole_psnr(project: Project, models: Path, pairs: Sequence[Pair]) -> dict[str, float]:
@@ -133,19 +144,25 @@ def model_card(
     project: Project,
     about: dict[str, str],
     counts: Counter[str],
-    change_db: float,
+    change_db: float | None,
     size: int,
     commands: Sequence[str],
     limits: Sequence[str] = (),
 ) -> str:
     """Return the card of the shipped weights."""
-    network = load_weights(project.models / "pconv" / "last.safetensors")
+    network = load_weights(_trained(project))
     parameters = sum(parameter.numel() for parameter in network.parameters())
     masks = read_params(project.params).masks
     side = about["size_px"]
     pairs = len(read_pairs(project.sample))
     listed = "\n".join(f"- {name}: {count}" for name, count in counts.most_common())
     command_lines = "\n".join(f"    {command}" for command in commands)
+    measured = (
+        "of these very weights"
+        if change_db is None
+        else "of the weights as\ntrained; half precision changes no kind's mean by more than "
+        f"{change_db:.3f} dB"
+    )
     seen = "".join(f"- {limit}\n" for limit in limits)
     alike = sum(count for name, count in counts.items() if "-SA" in name)
     share_alike = (
@@ -181,9 +198,9 @@ is `{about["fingerprint"]}`.
 
 ## What it reaches
 
-Mean PSNR inside the hole in dB, on {pairs} pairs of hole and photograph at {side}x{side}, of the
-weights as trained; half precision changes no kind's mean by more than {change_db:.3f} dB. The mean
-of four flips is what `pconv fill --mirror` makes.
+Mean PSNR inside the hole in dB,
+on {pairs} pairs of hole and photograph at {side}x{side}, {measured}.
+The mean of four flips is what `pconv fill --mirror` makes.
 
 {hole_psnr_table(project.metrics, project.models)}
 

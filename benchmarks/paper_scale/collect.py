@@ -4,8 +4,9 @@ r"""Make the report of a run from what was brought back.
         --out reports/paper-scale/ FILE...
 
 FILE is everything `benchmarks.paper_scale.bring` left: archives of results, of one machine or of
-several, and parts of weights. The report stage runs in ``--work``, where its whole page stays and
-from where ``python -m workflow.tracking sync`` replays the logs to MLflow; only small files go out.
+several, and parts of weights. Where no measured pairs were brought back, they are measured here,
+with the weights that were. The report stage runs in ``--work``, where its whole page stays and from
+where ``python -m workflow.tracking sync`` replays the logs to MLflow; only small files go out.
 """
 
 import argparse
@@ -15,8 +16,8 @@ import shutil
 import statistics
 import tarfile
 from collections import defaultdict
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from PIL import Image
@@ -25,15 +26,16 @@ from benchmarks.paper_scale.bring import MACHINE
 from benchmarks.paper_scale.run import TIMES, run_stages, set_up
 from pconv.atomic import atomic_file, atomic_folder
 from pconv.errors import DataError
+from pconv.losses import LossWeights
 from workflow.command import run_command
 from workflow.fills import weights_file
-from workflow.params import read_params
+from workflow.params import TrainParams, read_params
 from workflow.reporting.brief import hole_psnr_table
 
 _PART = re.compile(r"(?P<method>[a-z]+-[a-z]+)\.safetensors\.\d{3}")
 _TEXTS = ("table.md", "table.csv", "metrics.json", "curves.csv")
 _WEBP_QUALITY = 85
-_HOUR_S = 3600.0
+_DAY_S = 86400.0
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,39 @@ class Run:
     machine: dict[str, str]
     stages: list[dict[str, float]]
     timings: dict[str, list[dict[str, float]]]
+
+
+def collect(
+    files: Sequence[Path],
+    packed: Path,
+    work: Path,
+    out: Path,
+    *,
+    commands: Sequence[str] = (),
+    changes: Sequence[str] = (),
+) -> None:
+    """Gather what was brought back, measure what is not measured yet, and make the report.
+
+    Args:
+        files: What `benchmarks.paper_scale.bring` left.
+        packed: What `benchmarks.paper_scale.pack` left.
+        work: Folder to run the stages in.
+        out: Folder for the small files.
+        commands: How it was made, for the page.
+        changes: As in `benchmarks.paper_scale.run.set_up`.
+
+    Raises:
+        DataError: If a file is none of ours, two runs left the same thing, or a stage failed.
+        ParameterError: If a change names no parameter, or ``work`` is of other settings.
+    """
+    set_up(packed, work, changes)
+    # What an earlier call gathered is gathered anew; what it measured is kept.
+    for folder in (work / "runs", work / "models", *_brought_pairs(work)):
+        shutil.rmtree(folder, ignore_errors=True)
+    runs = gather(files, work)
+    measure = [] if _brought_pairs(work) else ["evaluate"]
+    run_stages(work, ["augment", "masks", *measure, "report"], _DAY_S, None)
+    write_out(work, out, runs, commands)
 
 
 def gather(files: Iterable[Path], work: Path) -> list[Run]:
@@ -104,7 +139,7 @@ def _lines(path: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
 
 
-def write_out(work: Path, out: Path, runs: list[Run], commands: list[str]) -> None:
+def write_out(work: Path, out: Path, runs: list[Run], commands: Sequence[str]) -> None:
     """Copy tables and pictures, small, with a page that says how they were made."""
     reports = work / "reports"
     with atomic_folder(out) as folder:
@@ -117,7 +152,7 @@ def write_out(work: Path, out: Path, runs: list[Run], commands: list[str]) -> No
         (folder / "README.md").write_text(_page(work, folder, runs, commands))
 
 
-def _page(work: Path, folder: Path, runs: list[Run], commands: list[str]) -> str:
+def _page(work: Path, folder: Path, runs: list[Run], commands: Sequence[str]) -> str:
     params = read_params(work / "params.yaml")
     pictures = sorted(path.name for path in folder.glob("*.webp"))
     brief = hole_psnr_table(work / "reports/metrics.json", work / "models")
@@ -125,8 +160,8 @@ def _page(work: Path, folder: Path, runs: list[Run], commands: list[str]) -> str
         "# The paper's run at full scale",
         f"{params.augment.images} training images of {params.augment.size_px} px and "
         f"{params.masks.train} masks, {params.train.epochs} epochs in batches of "
-        f"{params.train.batch_size}; VGG features: {params.train.features}. Every number is in "
-        "`params.yaml`; `table.md` has all metrics, `curves.csv` the losses by epoch.",
+        f"{params.train.batch_size}. {_losses(params.train)} Every number is in `params.yaml`; "
+        "`table.md` has all metrics, `curves.csv` the losses by epoch.",
         brief,
         "## How long it took",
         *[_times(run) for run in runs],
@@ -134,11 +169,26 @@ def _page(work: Path, folder: Path, runs: list[Run], commands: list[str]) -> str
         "```\n" + "\n".join(commands) + "\n```",
         "`benchmarks/paper_scale/README.md` says what each needs. Training photographs were "
         "re-encoded to be carried; validation photographs were not. Pictures are filled with the "
-        "weights in half precision, numbers are of the weights as trained.",
+        f"weights in half precision; the numbers are of {_measured_weights(work)}.",
         "## Pictures",
         *[f"![{Path(name).stem}]({name})" for name in pictures],
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _losses(params: TrainParams) -> str:
+    weights = {term.name: getattr(params, f"{term.name}_weight") for term in fields(LossWeights)}
+    used = ", ".join(f"{name} {weight:g}" for name, weight in weights.items() if weight)
+    has_vgg = weights["perceptual"] or weights["style"]
+    return f"Losses: {used}{f'; VGG features: {params.features}' if has_vgg else ''}."
+
+
+def _measured_weights(work: Path) -> str:
+    return "the weights as trained" if _brought_pairs(work) else "these too"
+
+
+def _brought_pairs(work: Path) -> list[Path]:
+    return list(work.glob("data/evaluation/results-*"))
 
 
 def _times(run: Run) -> str:
@@ -171,10 +221,7 @@ def main() -> None:
     parser.add_argument("--command", action="append", default=[], help="a command, for the page")
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE")
     args = parser.parse_args()
-    set_up(args.packed, args.work, args.set)
-    runs = gather(args.files, args.work)
-    run_stages(args.work, ["augment", "masks", "report"], _HOUR_S, None)
-    write_out(args.work, args.out, runs, args.command)
+    collect(args.files, args.packed, args.work, args.out, commands=args.command, changes=args.set)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,7 +29,7 @@ from pconv.errors import DataError, ParameterError
 from pconv.images import read_mask
 from pconv.stopping import EXIT_OUT_OF_TIME
 from workflow.command import run_command
-from workflow.graph import Stage, all_outputs, load_stages
+from workflow.graph import Stage, load_stages
 from workflow.pairs import GENERATED_KINDS, read_pairs
 from workflow.params import read_params
 from workflow.plain_yaml import read_plain_yaml
@@ -43,7 +44,7 @@ class OutOfTime(DataError):
     """A slice ended before the work did."""
 
 
-def set_up(packed: Path, work: Path, changes: list[str]) -> None:
+def set_up(packed: Path, work: Path, changes: Sequence[str]) -> None:
     """Make the folder that the stages run in, or check that it is of the same settings.
 
     Args:
@@ -94,7 +95,7 @@ def run_stages(work: Path, names: list[str], seconds: float, shards: int | None)
             continue
         if stage.name == "evaluate" and shards:
             stage = _in_shards(stage, shards)
-        if all((work / path).exists() for path in all_outputs(stage)):
+        if stage.name in _finished(work):
             continue
         _run(stage, work, end - time.monotonic())
         if stage.name == "masks":
@@ -116,6 +117,13 @@ def check_masks(work: Path) -> None:
                     f"{path}: {share} of it is hole, but the pairs were drawn with a mask of "
                     f"{pair.hole_share}; pack and run with the same versions"
                 )
+
+
+def _finished(work: Path) -> set[str]:
+    """Return the stages that ended well; a folder of some shards is there before the rest is."""
+    path = work / TIMES
+    lines = path.read_text().splitlines() if path.is_file() else []
+    return {line["stage"] for line in map(json.loads, lines) if line["status"] == 0}
 
 
 def _in_shards(stage: Stage, count: int) -> Stage:

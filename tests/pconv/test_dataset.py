@@ -190,19 +190,30 @@ class TestBatches:
 class TestLoader:
     """Batches on the device."""
 
-    def test_values(self) -> None:
-        """It yields the images and masks of the numbers, in order."""
+    @pytest.mark.parametrize("steps", [1, 8, 19])
+    @pytest.mark.parametrize("resident", [False, True])
+    def test_values(self, resident: bool, steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
+        """It yields the images and masks of the numbers, in order, a GPU's way too."""
+        monkeypatch.setattr("pconv.dataset._fits", lambda *_: resident)
         made = random_set()
-        numbers = np.array([[[0, 3], [4, 0]], [[2, 2], [2, 1]], [[1, 0], [0, 0]]])
+        shape = (steps, 2)
+        rng = np.random.default_rng(steps)
+        of_images, of_masks = (
+            rng.integers(len(part), size=shape) for part in (made.images, made.masks)
+        )
+        numbers = np.stack([of_images, of_masks], axis=2)
         with Loader(made, CPU) as loader:
             batches = list(loader.batches(numbers))
-        assert len(batches) == 3
+            assert loader.waited_s > 0
+        assert len(batches) == steps
         for (images, masks), wanted in zip(batches, numbers, strict=True):
             np.testing.assert_array_equal(images.numpy(), made.images[wanted[:, 0]])
             np.testing.assert_array_equal(masks.numpy(), made.masks[wanted[:, 1]])
 
-    def test_empty(self) -> None:
+    @pytest.mark.parametrize("resident", [False, True])
+    def test_empty(self, resident: bool, monkeypatch: pytest.MonkeyPatch) -> None:
         """No numbers, no batches."""
+        monkeypatch.setattr("pconv.dataset._fits", lambda *_: resident)
         with Loader(random_set(), CPU) as loader:
             assert list(loader.batches(np.empty((0, 2, 2), dtype=np.int64))) == []
 

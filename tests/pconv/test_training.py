@@ -22,7 +22,7 @@ from pconv.plan import Frozen
 from pconv.progress import Hooks, Record, TrainedRun
 from pconv.ranks import Ranks, open_ranks
 from pconv.stopping import EXIT_OUT_OF_TIME, TrainingStopped
-from pconv.training import run_fingerprint, train
+from pconv.training import compile_mode, run_fingerprint, train
 from pconv.unet import PConvUNet
 from pconv.weights import load_weights, read_about
 from tests.pconv import tiny_run
@@ -313,6 +313,16 @@ class TestTrain:
             for name, value in numbers(one).items():
                 tolerance = 1e-4 if name.startswith("valid_") else 1e-5
                 assert two[name] == pytest.approx(value, rel=tolerance), name
+
+    @pytest.mark.parametrize(
+        ("device", "world", "wanted"),
+        [("cpu", 1, None), ("cuda", 1, "reduce-overhead"), ("cuda", 2, None)],
+    )
+    def test_compile_mode(self, device: str, world: int, wanted: str | None) -> None:
+        """CUDA graphs are for one process on a GPU."""
+        ranks = Ranks(torch.device(device))
+        ranks.world = world
+        assert compile_mode(ranks) == wanted
 
     @pytest.mark.gpu
     @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
