@@ -108,9 +108,9 @@ def collect_here(brought: Path, packed: Path, folder: Path) -> None:
         patch.setenv("PCONV_WORKERS", "1")
         patch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
         patch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-        commands = ["python -m the.command"]
+        commands, notes = ["python -m the.command"], ["It was short."]
         files, out = list(brought.iterdir()), folder.with_name(f"{folder.name}-small")
-        collect(files, packed, folder, out, commands=commands, changes=CHANGES)
+        collect(files, packed, folder, out, commands=commands, notes=notes, changes=CHANGES)
 
 
 class TestPack:
@@ -206,6 +206,7 @@ class TestCollect:
         assert {"README.md", "table.md", "metrics.json", "curves.csv", "params.yaml"} <= names
         page = (out / "README.md").read_text()
         assert "python -m the.command" in page
+        assert "It was short." in page
         assert "| PConv, epoch 3 |" in page
         assert "- pconv: 3 epochs" in page
         assert "the numbers are of the weights as trained." in page

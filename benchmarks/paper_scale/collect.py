@@ -62,6 +62,8 @@ def collect(
     out: Path,
     *,
     commands: Sequence[str] = (),
+    notes: Sequence[str] = (),
+    pictures: Sequence[str] = ("*",),
     changes: Sequence[str] = (),
 ) -> None:
     """Gather what was brought back, measure what is not measured yet, and make the report.
@@ -72,6 +74,9 @@ def collect(
         work: Folder to run the stages in.
         out: Folder for the small files.
         commands: How it was made, for the page.
+        notes: What a reader must know of the run, for the page.
+        pictures: Names or patterns of the report's pictures that go out; some show photographs,
+            whose licences may not allow it.
         changes: As in `benchmarks.paper_scale.run.set_up`.
 
     Raises:
@@ -85,7 +90,7 @@ def collect(
     runs = gather(files, work)
     measure = [] if _brought_pairs(work) else ["evaluate"]
     run_stages(work, ["augment", "masks", *measure, "report"], _DAY_S, None)
-    write_out(work, out, runs, commands)
+    write_out(work, out, pictures, _page(work, runs, commands, notes))
 
 
 def gather(files: Iterable[Path], work: Path) -> list[Run]:
@@ -139,29 +144,32 @@ def _lines(path: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
 
 
-def write_out(work: Path, out: Path, runs: list[Run], commands: Sequence[str]) -> None:
+def write_out(work: Path, out: Path, pictures: Sequence[str], page: str) -> None:
     """Copy tables and pictures, small, with a page that says how they were made."""
     reports = work / "reports"
     with atomic_folder(out) as folder:
         for name in _TEXTS:
             shutil.copyfile(reports / name, folder / name)
-        for picture in sorted((reports / "figures").glob("*.png")):
+        shutil.copyfile(work / "params.yaml", folder / "params.yaml")
+        found = {path for one in pictures for path in (reports / "figures").glob(f"{one}.png")}
+        shown = []
+        for picture in sorted(found):
             target = folder / f"{picture.stem}.webp"
             Image.open(picture).convert("RGB").save(target, quality=_WEBP_QUALITY)
-        shutil.copyfile(work / "params.yaml", folder / "params.yaml")
-        (folder / "README.md").write_text(_page(work, folder, runs, commands))
+            shown.append(f"![{picture.stem}]({target.name})")
+        (folder / "README.md").write_text("\n\n".join([page, *shown]) + "\n")
 
 
-def _page(work: Path, folder: Path, runs: list[Run], commands: Sequence[str]) -> str:
+def _page(work: Path, runs: list[Run], commands: Sequence[str], notes: Sequence[str]) -> str:
     params = read_params(work / "params.yaml")
-    pictures = sorted(path.name for path in folder.glob("*.webp"))
     brief = hole_psnr_table(work / "reports/metrics.json", work / "models")
     parts = [
-        "# The paper's run at full scale",
+        "# A run at the paper's scale",
         f"{params.augment.images} training images of {params.augment.size_px} px and "
         f"{params.masks.train} masks, {params.train.epochs} epochs in batches of "
         f"{params.train.batch_size}. {_losses(params.train)} Every number is in `params.yaml`; "
         "`table.md` has all metrics, `curves.csv` the losses by epoch.",
+        *notes,
         brief,
         "## How long it took",
         *[_times(run) for run in runs],
@@ -171,9 +179,8 @@ def _page(work: Path, folder: Path, runs: list[Run], commands: Sequence[str]) ->
         "re-encoded to be carried; validation photographs were not. Pictures are filled with the "
         f"weights in half precision; the numbers are of {_measured_weights(work)}.",
         "## Pictures",
-        *[f"![{Path(name).stem}]({name})" for name in pictures],
     ]
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(parts)
 
 
 def _losses(params: TrainParams) -> str:
@@ -219,9 +226,22 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="folder to run the report in")
     parser.add_argument("--out", type=Path, required=True, help="folder for the small files")
     parser.add_argument("--command", action="append", default=[], help="a command, for the page")
+    parser.add_argument("--note", action="append", default=[], help="a paragraph, for the page")
+    parser.add_argument(
+        "--pictures", nargs="+", default=["*"], help="those of the report that go out"
+    )
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE")
     args = parser.parse_args()
-    collect(args.files, args.packed, args.work, args.out, commands=args.command, changes=args.set)
+    collect(
+        args.files,
+        args.packed,
+        args.work,
+        args.out,
+        commands=args.command,
+        notes=args.note,
+        pictures=args.pictures,
+        changes=args.set,
+    )
 
 
 if __name__ == "__main__":
