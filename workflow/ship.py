@@ -160,7 +160,7 @@ def model_card(
     measured = (
         "of these very weights"
         if change_db is None
-        else "of the weights as\ntrained; half precision changes no kind's mean by more than "
+        else "of the weights as trained; half precision changes no kind's mean by more than "
         f"{change_db:.3f} dB"
     )
     seen = "".join(f"- {limit}\n" for limit in limits)
@@ -198,9 +198,8 @@ is `{about["fingerprint"]}`.
 
 ## What it reaches
 
-Mean PSNR inside the hole in dB,
-on {pairs} pairs of hole and photograph at {side}x{side}, {measured}.
-The mean of four flips is what `pconv fill --mirror` makes.
+Mean PSNR inside the hole in dB, on {pairs} pairs of hole and photograph at {side}x{side},
+{measured}. The mean of four flips is what `pconv fill --mirror` makes.
 
 {hole_psnr_table(project.metrics, project.models)}
 
