@@ -10,6 +10,7 @@ where ``python -m workflow.tracking sync`` replays the logs to MLflow; only smal
 """
 
 import argparse
+import hashlib
 import json
 import re
 import shutil
@@ -32,6 +33,7 @@ from workflow.fills import weights_file
 from workflow.params import TrainParams, read_params
 from workflow.reporting.brief import hole_psnr_table
 
+GATHERED = "gathered.json"
 _PART = re.compile(r"(?P<method>[a-z]+-[a-z]+)\.safetensors\.\d{3}")
 _TEXTS = ("table.md", "table.csv", "metrics.json", "curves.csv")
 _WEBP_QUALITY = 85
@@ -80,14 +82,21 @@ def collect(
         changes: As in `benchmarks.paper_scale.run.set_up`.
 
     Raises:
-        DataError: If a file is none of ours, two runs left the same thing, or a stage failed.
+        DataError: If a file is none of ours, two runs left the same thing, a stage failed, or
+            ``work`` was made from other files.
         ParameterError: If a change names no parameter, or ``work`` is of other settings.
     """
     set_up(packed, work, changes)
+    note = work / GATHERED
+    digests = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+    if note.is_file() and json.loads(note.read_text()) != digests:
+        raise DataError(f"{work}: made from other files; give another --work, or delete it")
     # What an earlier call gathered is gathered anew; what it measured is kept.
     for folder in (work / "runs", work / "models", *_brought_pairs(work)):
         shutil.rmtree(folder, ignore_errors=True)
     runs = gather(files, work)
+    with atomic_file(note) as partial:
+        partial.write_text(json.dumps(digests, indent=1) + "\n")
     measure = [] if _brought_pairs(work) else ["evaluate"]
     run_stages(work, ["augment", "masks", *measure, "report"], _DAY_S, None)
     write_out(work, out, pictures, _page(work, runs, commands, notes))
