@@ -24,7 +24,7 @@ from pathlib import Path
 from PIL import Image
 
 from benchmarks.paper_scale.bring import MACHINE
-from benchmarks.paper_scale.run import TIMES, run_stages, set_up
+from benchmarks.paper_scale.run import TIMES, read_lines, run_stages, set_up
 from pconv.atomic import atomic_file, atomic_folder
 from pconv.errors import DataError
 from pconv.losses import LossWeights
@@ -136,10 +136,11 @@ def _unpack(archive: Path, work: Path) -> Run:
     for log in sorted(inside.glob("models/*/log.jsonl")):
         _move(log, work / "models" / log.parent.name / log.name)
     timings = {
-        path.parent.name: _lines(path) for path in sorted(inside.glob("checkpoints/*/timing.jsonl"))
+        path.parent.name: read_lines(path)
+        for path in sorted(inside.glob("checkpoints/*/timing.jsonl"))
     }
     machine = json.loads((inside / MACHINE).read_text())
-    return Run(name.removeprefix("results-"), machine, _lines(inside / TIMES), timings)
+    return Run(name.removeprefix("results-"), machine, read_lines(inside / TIMES), timings)
 
 
 def _move(source: Path, target: Path) -> None:
@@ -147,10 +148,6 @@ def _move(source: Path, target: Path) -> None:
         raise DataError(f"{target}: two runs left it; bring each network from one run only")
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(source, target)
-
-
-def _lines(path: Path) -> list[dict[str, float]]:
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
 
 
 def write_out(work: Path, out: Path, pictures: Sequence[str], page: str) -> None:

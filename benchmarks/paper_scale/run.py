@@ -20,6 +20,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import yaml
@@ -90,13 +91,13 @@ def run_stages(work: Path, names: list[str], seconds: float, shards: int | None)
         DataError: If a stage failed.
     """
     end = time.monotonic() + seconds
+    # Not by their outputs: a folder of some shards is there before the rest is.
+    finished = {line["stage"] for line in read_lines(work / TIMES) if line["status"] == 0}
     for stage in load_stages(ROOT / "dvc.yaml"):
-        if stage.name not in names:
+        if stage.name not in names or stage.name in finished:
             continue
         if stage.name == "evaluate" and shards:
             stage = _in_shards(stage, shards)
-        if stage.name in _finished(work):
-            continue
         _run(stage, work, end - time.monotonic())
         if stage.name == "masks":
             check_masks(work)
@@ -119,11 +120,9 @@ def check_masks(work: Path) -> None:
                 )
 
 
-def _finished(work: Path) -> set[str]:
-    """Return the stages that ended well; a folder of some shards is there before the rest is."""
-    path = work / TIMES
-    lines = path.read_text().splitlines() if path.is_file() else []
-    return {line["stage"] for line in map(json.loads, lines) if line["status"] == 0}
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """Return the JSON objects of a file, one a line; none if there is no such file."""
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
 
 
 def _in_shards(stage: Stage, count: int) -> Stage:
