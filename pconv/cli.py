@@ -113,8 +113,9 @@ def fill(
         allow_large_holes=large_holes,
     )
     failed = _fill_all(jobs, inpainter, marks, overwrite)
-    if failed:
+    if failed and len(jobs) > 1:
         typer.echo(f"{len(jobs) - failed} of {len(jobs)} filled, {failed} failed", err=True)
+    if failed:
         raise typer.Exit(EXIT_BAD_INPUT)
 
 
@@ -201,7 +202,7 @@ def compare(
 ) -> None:
     """Fill one photo by every method, side by side in one labelled picture.
 
-    Without weights the network is left out.
+    Where no weights are found the network is left out.
 
     [bold]Example[/bold]
 

@@ -34,7 +34,7 @@ A folder of photos, a folder of masks of the same names:
 
   pconv fill photos/ --mask masks/ -o filled/
 
-No weights at hand:
+Without a network:
 
   pconv fill photo.jpg -m mask.png --method patchmatch
 
@@ -87,9 +87,9 @@ Method = Annotated[
 Weights = Annotated[
     str | None,
     typer.Option(
-        help="Weights file or MLflow URI (models:/NAME/1, runs:/ID/PATH). Without it "
-        "models/pconv/last.safetensors, or else the file that PCONV_WEIGHTS names, or else those "
-        "that ship with pconv."
+        help="Weights file, MLflow URI (models:/NAME/1, runs:/ID/PATH), or last: those trained in "
+        "this folder, models/pconv/last.safetensors. Without it those that PCONV_WEIGHTS names, or "
+        "else those that ship with pconv."
     ),
 ]
 MaxSide = Annotated[

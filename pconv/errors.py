@@ -21,6 +21,10 @@ class MaskError(PConvError, ValueError):
     """A mask that is not binary, is empty or full, or looks inverted."""
 
 
+class GreyMaskError(MaskError):
+    """A mask with values between hole and known."""
+
+
 class WeightsError(PConvError, ValueError):
     """A weights file that is damaged, foreign, or made for another network."""
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pconv.errors import ImageError, MaskError, ParameterError
+from pconv.errors import GreyMaskError, ImageError, MaskError, ParameterError
 from pconv.hole_marks import HoleMarks, known_pixels
 from pconv.inpainting import Inpainter
 from pconv.photo_files import SUFFIXES, read_photo, write_photo
@@ -116,7 +116,9 @@ def fill_file(job: Job, inpainter: Inpainter, marks: HoleMarks, *, overwrite: bo
     if mask_path is None and marks.colour is None:
         raise MaskError(f"{photo_path}: no mask of that name, and no colour marks its holes")
     if not overwrite and any(path and _is_same(result, path) for path in (photo_path, mask_path)):
-        raise ParameterError(f"{result}: would overwrite the input; name another or overwrite it")
+        raise ParameterError(
+            f"{result}: would overwrite the input; name another with -o, or give --overwrite"
+        )
     photo = read_photo(photo_path)
     with named_mask_errors(mask_path or photo_path):
         known = known_pixels(photo, mask_path, marks)
@@ -130,6 +132,8 @@ def named_mask_errors(path: Path) -> Iterator[None]:
     """Have a MaskError begin with the name of the file that marks the holes."""
     try:
         yield
+    except GreyMaskError as error:
+        raise MaskError(f"{error}; --hole-color black --tolerance 100 reads such a mask") from error
     except MaskError as error:
         message = str(error)
         is_named = message.startswith(str(path))

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from pconv.atomic import atomic_file
-from pconv.errors import DataError, ImageError, MaskError
+from pconv.errors import DataError, GreyMaskError, ImageError, MaskError
 
 Pixels = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
@@ -102,7 +102,7 @@ def read_mask(path: Path, *, threshold: int | None = None, max_pixels: int = MAX
     known = grey == 255
     stray = int(np.count_nonzero(grey) - np.count_nonzero(known))
     if stray:
-        raise MaskError(
+        raise GreyMaskError(
             f"{path}: {stray} of {grey.size} pixels are neither 0 nor 255; masks must be binary "
             "(was it saved as JPEG, or resized with smoothing?)"
         )

@@ -1,7 +1,7 @@
 """Fill the holes of anybody's picture.
 
 >>> from pconv import inpaint
->>> filled = inpaint(photo, mask)                     # the last trained network
+>>> filled = inpaint(photo, mask)                     # the network that ships
 >>> filled = inpaint(photo, mask, method="telea")     # no network
 
 In masks True, or 255, is a known pixel and False, or 0, a hole. The result has the type, dtype
@@ -97,8 +97,9 @@ def inpaint(
             point in 0..1, shape ``(H, W)`` or ``(H, W, C)`` with 1 to 4 channels: grey, grey and
             alpha, RGB, RGBA. What lies under holes is ignored.
         mask: True, 1 or 255 where known, False or 0 in holes; shape ``(H, W)``, or a Pillow image.
-        weights: For the network: a file, an MLflow URI (``models:/…``, ``runs:/…``), a network
-            (put into evaluation mode), or none for the last trained (`pconv.weights_source`).
+        weights: For the network: a file, an MLflow URI (``models:/…``, ``runs:/…``), ``last`` for
+            the last training in the current folder, a network (put into evaluation mode), or none
+            for what ``PCONV_WEIGHTS`` names, or else the weights that ship.
         method: ``pconv`` for the network, or one of `pconv.baselines.METHODS`, which work in
             8 bits.
         device: ``cpu``, ``cuda``, ``cuda:1``…; none for where the given network is, or else the

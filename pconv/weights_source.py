@@ -1,6 +1,5 @@
 """Where the weights come from: a file, an MLflow model, the last training, or the package."""
 
-import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,8 +9,7 @@ from tempfile import TemporaryDirectory
 
 from pconv.errors import WeightsError
 
-log = logging.getLogger(__name__)
-
+LAST = "last"  # as the name of weights: those of the last training
 LAST_TRAINED = Path("models/pconv/last.safetensors")
 VARIABLE = "PCONV_WEIGHTS"
 SHIPPED_NAME = "pconv.safetensors"
@@ -27,18 +25,24 @@ def weights_file(weights: str | Path | None = None) -> Iterator[Path]:
 
     Args:
         weights: A file; the URI of an MLflow model or of an artifact of a run (``models:/…``,
-            ``runs:/…``), which is fetched into a temporary folder; or none for the last trained
-            weights below the current folder, or else those that ``PCONV_WEIGHTS`` names, or else
-            those that ship with the library.
+            ``runs:/…``), which is fetched into a temporary folder; ``last`` for those of the last
+            training in the current folder; or none for the file that ``PCONV_WEIGHTS`` names, or
+            else those that ship with the library, or else, where none do, those of the last
+            training.
 
     Raises:
         WeightsError: If there are none.
     """
-    if weights is not None and str(weights).startswith(_MLFLOW):
+    named = os.environ.get(VARIABLE) if weights is None else str(weights)
+    if not named:
+        yield shipped_weights() or _last_trained()
+    elif named == LAST:
+        yield _last_trained()
+    elif named.startswith(_MLFLOW):
         with TemporaryDirectory(prefix="pconv-weights-") as folder:
-            yield _fetched(str(weights), Path(folder))
+            yield _fetched(named, Path(folder))
     else:
-        yield Path(weights) if weights is not None else _default()
+        yield Path(named)
 
 
 def shipped_weights() -> Path | None:
@@ -47,21 +51,13 @@ def shipped_weights() -> Path | None:
     return next((path for path in found if path.is_file()), None)
 
 
-def _default() -> Path:
+def _last_trained() -> Path:
     if LAST_TRAINED.is_file():
         return LAST_TRAINED
-    named = os.environ.get(VARIABLE)
-    if named:
-        return Path(named)
-    shipped = shipped_weights()
-    if shipped is not None:
-        log.info("no weights are named and none were trained here; using %s", shipped)
-        return shipped
     raise WeightsError(
-        f"{LAST_TRAINED}: no trained weights here, {VARIABLE} names none, and none ship with this "
-        "installation; train some with "
-        "`make repro` (minutes with the sample photographs), name a file with --weights, or "
-        "fill without a network: method telea, ns, biharmonic, patchmatch or mean"
+        f"{LAST_TRAINED}: no trained weights here; train some with `make repro` (minutes with the "
+        f"sample photographs), name a file with --weights or {VARIABLE}, or fill without a "
+        "network: method telea, ns, biharmonic, patchmatch or mean"
     )
 
 

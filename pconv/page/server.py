@@ -60,7 +60,8 @@ class Settings(NamedTuple):
 
     Attributes:
         host: The name or address that it listens on.
-        weights: Weights file; none for the last trained, whenever one is asked for.
+        weights: Weights file; none for what `pconv.weights_source.weights_file` finds, whenever
+            one is needed.
         device: As for `pconv.inpaint`.
         limits: Of uploads.
         fills_at_once: How many pictures are filled at once.

@@ -33,7 +33,7 @@ def serve(
     Args:
         host: Name or address to listen on.
         port: Port, or 0 for a free one.
-        weights: Weights file or MLflow URI; none for the last trained.
+        weights: As for `pconv.weights_source.weights_file`.
         device: As for `pconv.inpaint`.
         open_browser: Whether to show the page.
 

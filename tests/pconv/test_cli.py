@@ -108,6 +108,18 @@ class TestFill:
         assert "photos/c.png: no mask of that name" in result.stderr
         assert "2 of 4 filled, 2 failed" in result.stderr
 
+    @pytest.mark.usefixtures("scene")
+    def test_grey_mask(self) -> None:
+        """A mask that went through JPEG is refused in one line, with what reads it; that does."""
+        Image.open("mask.png").convert("L").save("mask.jpg", quality=60)
+        refused = telea("photo.png", "--mask", "mask.jpg")
+        assert refused.exit_code == 2
+        assert len(refused.stderr.splitlines()) == 1
+        advice = refused.stderr.partition("; --")[2].partition(" reads")[0]
+        result = telea("photo.png", "--mask", "mask.jpg", *f"--{advice}".split())
+        assert result.exit_code == 0, result.output
+        assert "7.5% hole" in result.output
+
     @pytest.mark.parametrize("name", ["a b.png", 'it\'s "so".png', "süß 写真.png", "-dash.png"])
     def test_names(self, name: str) -> None:
         """Spaces, quotes, other scripts and leading dashes are names like any others."""

@@ -1,4 +1,4 @@
-"""Weights are found where the last training left them, where a variable says, or in MLflow."""
+"""Weights are found where a variable says, where they ship, in MLflow, or after a training."""
 
 import sys
 from pathlib import Path
@@ -51,6 +51,13 @@ def mlflow(monkeypatch: pytest.MonkeyPatch) -> FakeMlflow:
     return fake
 
 
+def trained(path: Path) -> Path:
+    """Put a file where weights are looked for."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+    return path
+
+
 class TestWeightsFile:
     """One call finds the file that is meant."""
 
@@ -59,30 +66,29 @@ class TestWeightsFile:
         with weights_file("some.safetensors") as path:
             assert path == Path("some.safetensors")
 
-    def test_last_trained(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """The last training comes before the variable."""
-        monkeypatch.setenv(VARIABLE, "other.safetensors")
-        LAST_TRAINED.parent.mkdir(parents=True)
-        LAST_TRAINED.touch()
+    def test_order(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The variable comes before the weights that ship, and those before a training's."""
+        trained(LAST_TRAINED)
         with weights_file() as path:
             assert path == LAST_TRAINED
-
-    def test_variable(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Without a training the variable names the file."""
-        monkeypatch.setenv(VARIABLE, "other.safetensors")
-        with weights_file() as path:
-            assert path == Path("other.safetensors")
-
-    def test_shipped(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Without either the weights that ship are taken; the variable comes before them."""
-        shipped = tmp_path / "b" / SHIPPED_NAME
-        shipped.parent.mkdir()
-        shipped.touch()
+        shipped = trained(tmp_path / "b" / SHIPPED_NAME)
         with weights_file() as path:
             assert path == shipped
         monkeypatch.setenv(VARIABLE, "other.safetensors")
         with weights_file() as path:
             assert path == Path("other.safetensors")
+
+    def test_last(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """``last`` is the training of the current folder, as argument and as variable."""
+        trained(tmp_path / "b" / SHIPPED_NAME)
+        with pytest.raises(WeightsError, match=r"no trained weights here.*make repro"):
+            weights_file("last").__enter__()
+        trained(LAST_TRAINED)
+        with weights_file("last") as path:
+            assert path == LAST_TRAINED
+        monkeypatch.setenv(VARIABLE, "last")
+        with weights_file() as path:
+            assert path == LAST_TRAINED
 
     def test_none(self) -> None:
         """Without any the message names the command that makes some and methods that need none."""
