@@ -165,7 +165,7 @@ class Loader:
         self._thread.shutdown(wait=True, cancel_futures=True)
 
     def batches(self, numbers: NDArray[np.int64]) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield batches that lie on the device, and fetch each next one ahead.
+        """Yield batches that lie on the device.
 
         Args:
             numbers: Image and mask numbers, ``(steps, B, 2)``.

@@ -41,12 +41,13 @@ def environment(folder: Path) -> dict[str, str]:
     }
 
 
-def run(folder: Path, *command: str, fails: bool = False) -> str:
-    """Run a command in a clone and return all it printed."""
+def run(folder: Path, *command: str, fails: bool = False, path: str | None = None) -> str:
+    """Run a command in a clone, with another ``PATH`` if one is given; return all it printed."""
+    variables = environment(folder)
     done = subprocess.run(
         command,
         cwd=folder,
-        env=environment(folder),
+        env=variables if path is None else variables | {"PATH": path},
         capture_output=True,
         text=True,
         timeout=900,

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -49,13 +50,17 @@ def planned_by_snakemake(folder: Path) -> set[str]:
     return {name_of[message] for message in jobs if message in name_of}
 
 
-def with_followers(folder: Path, names: set[str]) -> set[str]:
+def with_followers(root: Path, names: set[str]) -> set[str]:
     """Return the stages and all that read, directly or not, what they make."""
-    stages = load_stages(folder / "dvc.yaml")
+    stages = load_stages(root / "dvc.yaml")
     found = set(names)
     for _ in stages:
         made = {path for stage in stages if stage.name in found for path in stage.outputs}
-        found |= {stage.name for stage in stages if made & set(stage.inputs)}
+        found |= {
+            stage.name
+            for stage in stages
+            if any(path.startswith(folder) for path in stage.inputs for folder in made)
+        }
     return found
 
 
@@ -104,6 +109,12 @@ def test_snakemake_after_dvc(by_dvc: Path) -> None:
     assert "Nothing to be done" in run(by_dvc, "snakemake", "-n", "--cores", "2", "all")
 
 
+@pytest.mark.parametrize("target", ["download", "train"])
+def test_snakemake_after_dvc_by_name(by_dvc: Path, target: str) -> None:
+    """Nor has it when it is asked for one stage by its name."""
+    assert "Nothing to be done" in run(by_dvc, "snakemake", "-n", "--cores", "2", target)
+
+
 def test_dvc_after_snakemake(by_dvc: Path, by_snakemake: Path) -> None:
     """DVC finds the bytes it expects after Snakemake: same hashes as in the other folder."""
     shutil.copy(by_dvc / "dvc.lock", by_snakemake / "dvc.lock")
@@ -115,6 +126,12 @@ def test_dvc_commit_after_snakemake(by_dvc: Path, settled: Path) -> None:
     """After `dvc commit` the records of the two folders are alike and `dvc repro` runs nothing."""
     assert "Running stage" not in run(settled, "dvc", "repro")
     assert lock(settled) == lock(by_dvc)
+
+
+def test_snakemake_without_activation(settled: Path) -> None:
+    """`.venv/bin/snakemake` is enough: jobs run by the Python that runs it."""
+    command = [sys.executable, "-m", "snakemake", "-j1", "--forcerun", "sample", "--", "sample"]
+    run(settled, *command, path="/usr/bin:/bin")
 
 
 def test_snakemake_twice(settled: Path) -> None:

@@ -20,7 +20,7 @@ import yaml
 from dvc.repo import Repo
 
 from workflow.code import is_code, stage_code
-from workflow.graph import load_stages
+from workflow.graph import Stage, load_stages
 from workflow.params import Params
 
 ROOT = Path(__file__).parent.parent
@@ -61,14 +61,20 @@ def a_project(folder: Path, leave_out: str = "") -> Repo:
         if name == leave_out:
             del entry["params"]
     (folder / "dvc.yaml").write_text(yaml.safe_dump({"stages": description["stages"]}))
-    for output in (output for stage in load_stages(ROOT / "dvc.yaml") for output in stage.outputs):
-        path = folder / output / "file" if output.endswith("/") else folder / output
+    # What a stage reads is made by one before it, whole or in part.
+    for name in (name for stage in load_stages(ROOT / "dvc.yaml") for name in data_paths(stage)):
+        path = folder / name / "file" if name.endswith("/") else folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(output)
+        path.write_text(name)
     os.chdir(folder)  # DVC takes some paths, and the names of stages, from the current folder
     repo = Repo.init(no_scm=True)
     repo.commit(force=True)
     return repo
+
+
+def data_paths(stage: Stage) -> list[str]:
+    """Return the paths that a stage makes, and those it reads but for the code."""
+    return [*stage.outputs, *(path for path in stage.inputs if not is_code(path))]
 
 
 def reruns_by_dvc(repo: Repo, section: str, key: str, graph: networkx.DiGraph) -> set[str]:
@@ -215,6 +221,25 @@ def test_an_unread_parameter_is_found(by_dvc: Reruns, tmp_path: Path) -> None:
     assert differing(by_dvc, reruns_by_code(root)) == {
         "report.bootstrap_draws": ({"report"}, set())
     }
+
+
+@pytest.mark.parametrize(
+    ("edited", "reruns"),
+    [
+        ("train", {"augment", "train", "evaluate", "report"}),
+        ("valid/gt", {"train", "sample", "evaluate", "report"}),
+        ("valid/ec", {"sample", "evaluate", "report"}),
+    ],
+)
+def test_part_of_the_raw_data(tmp_path: Path, edited: str, reruns: set[str]) -> None:
+    """Where a part of the raw data changes, the stages run again that read it, and what follows."""
+    repo = a_project(tmp_path)
+    path = tmp_path / "data/raw" / edited / "another"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("new")
+    changed = set(repo.status()) - {"download"}  # whose output it is
+    graph = dvc_graph(repo)
+    assert changed.union(*(networkx.ancestors(graph, stage) for stage in changed)) == reruns
 
 
 def test_a_section_left_out_is_found(tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ class Stage:
 
     @property
     def job_path(self) -> str:
-        """Where a job's log and benchmark lie, without their folder and ending."""
+        """Where a job's log lies, without its folder and ending."""
         return f"{self.name}/{{shard}}" if self.shards else self.name
 
     def job_command(self, gpus: int, shard: str | None = None) -> str:
@@ -91,14 +91,16 @@ def job_inputs(stage: Stage, stages: list[Stage]) -> list[str]:
     """Return the files and folders a job of ``stage`` waits for, sharded folders shard by shard.
 
     The stage's section of ``params.yaml`` is among them, as a file: an edited number reruns
-    exactly the stages that read it.
+    exactly the stages that read it. Of a folder that a stage makes a job may read a part only, as
+    DVC knows; Snakemake knows no parts and waits for, and watches, the whole folder.
     """
-    maker = {output: other for other in stages for output in other.outputs}
+    made_by = {output: other for other in stages for output in other.outputs}
     paths = [str(SECTION_FILES / f"{stage.section}.json")]
     for path in stage.inputs:
-        shards = maker[path].shard_names if path in maker else []
-        paths += [f"{path}{shard}" for shard in shards] or [path]
-    return paths
+        made = next((output for output in made_by if _is_within(path, output)), path)
+        shards = made_by[made].shard_names if made in made_by else []
+        paths += [f"{made}{shard}" for shard in shards] or [made]
+    return list(dict.fromkeys(paths))
 
 
 def all_outputs(stage: Stage) -> list[str]:
@@ -125,7 +127,13 @@ def job_resources(stage: Stage) -> dict[str, int]:
 
 def is_result(stage: Stage, stages: list[Stage]) -> bool:
     """Return whether no stage reads what this one makes."""
-    return not any(set(stage.outputs) & set(other.inputs) for other in stages)
+    read = [path for other in stages for path in other.inputs]
+    return not any(_is_within(path, output) for path in read for output in stage.outputs)
+
+
+def _is_within(path: str, output: str) -> bool:
+    """Return whether a path is an output, or lies in an output that is a folder."""
+    return path == output or (output.endswith("/") and path.startswith(output))
 
 
 def _stage(path: Path, name: str, entry: dict[str, Any]) -> Stage:

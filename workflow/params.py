@@ -1,7 +1,8 @@
 """``params.yaml`` as types, and the only reader of it.
 
 No field has a default: every number that runs stands in ``params.yaml``, where DVC and git see
-it. A key that does not exist, a wrong type or an impossible value is refused before any work.
+it. A key that does not exist, a wrong type or an impossible value is refused before any work. Of a
+file or folder that is named here the engines watch the name and not the content.
 
     python -m workflow.params use paper     # make presets/paper.yaml the params.yaml that runs
     python -m workflow.params check         # read params.yaml and say what is wrong with it

@@ -167,17 +167,27 @@ def provenance() -> dict[str, str]:
     """Return who trains, and where the code and the data stand."""
 
     def git(*arguments: str) -> str:
-        done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
+        try:
+            done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
+        except OSError:  # a container has no git
+            return ""
         return done.stdout.strip()
 
     lock = Path("dvc.lock")
     return {
-        "mlflow.user": getpass.getuser(),
+        "mlflow.user": _user(),
         "mlflow.source.name": "workflow/stages/train.py",
         "mlflow.source.type": "LOCAL",
         "mlflow.source.git.commit": git("rev-parse", "--verify", "--quiet", "HEAD") or "unknown",
         "git.dirty": str(bool(git("status", "--porcelain", "--untracked-files=no"))).lower(),
     } | ({"dvc.lock.sha256": sha256(lock.read_bytes())} if lock.is_file() else {})
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user has a number only
+        return "unknown"
 
 
 def sha256(content: bytes) -> str:

@@ -30,7 +30,7 @@ from workflow.fills import fill_pairs, masks_01, weights_file
 from workflow.licensed import PHOTOS_TABLE
 from workflow.pairs import KINDS, Pair, load_pair, read_pairs
 from workflow.params import read_params
-from workflow.reporting.brief import hole_psnr_table
+from workflow.reporting.brief import KINDS_LEGEND, hole_psnr_table
 
 MAX_BYTES = 20_000_000
 _METHOD = "pconv-last"
@@ -166,22 +166,22 @@ def model_card(
     seen = "".join(f"- {limit}\n" for limit in limits)
     alike = sum(count for name, count in counts.items() if "-SA" in name)
     share_alike = (
-        f"\n{alike} of the photographs ask that adaptations be shared alike. Whether weights are "
-        "one is not\nsettled; who must be sure trains without them."
+        f"\n{alike} of the photographs ask that adaptations be shared alike. Whether weights count "
+        "as an\nadaptation is not settled; if you need certainty, train without these photographs."
         if alike
         else ""
     )
     return f"""# The weights that ship
 
-`{SHIPPED_NAME}` is what `pconv fill` and `pconv.inpaint` use when no other weights are named and
-none were trained here. It is a partial-convolution U-Net (Figure 4 at width {about["width"]} with
-{about["levels"]} levels; {parameters / 1e6:.2f} million parameters) in half precision,
-{size / 1e6:.1f} MB; it computes in float32.
+`{SHIPPED_NAME}` is what `pconv fill` and `pconv.inpaint` use when no other weights are named. It is
+a partial-convolution U-Net (Figure 4 at width {about["width"]} with {about["levels"]} levels;
+{parameters / 1e6:.2f} million parameters) in half precision, {size / 1e6:.1f} MB; it computes in
+float32.
 
 ## Data and licences
 
-{sum(counts.values())} photographs, all of a licence that permits this; `{PHOTOS_TABLE}` names each
-one's source, page and licence:
+{sum(counts.values())} photographs. `{PHOTOS_TABLE}` names for each where it was found, its page if
+one is known, and its licence as stated there; authors are not listed:
 
 {listed}
 
@@ -193,8 +193,9 @@ Apache-2.0.{share_alike}
 {command_lines}
 
 {about["epochs"]} epochs at {side}x{side}, batches of {about["batch_size"]}, seed {about["seed"]};
-`pconv info {SHIPPED_NAME}` prints every number, from the file's own header. The run's fingerprint
-is `{about["fingerprint"]}`.
+`pconv info weights/{SHIPPED_NAME}` prints the numbers of network and training, from the file's own
+header; those of the data are in the preset. The run's fingerprint is
+`{about["fingerprint"]}`.
 
 ## What it reaches
 
@@ -203,12 +204,15 @@ Mean PSNR inside the hole in dB, on {pairs} pairs of hole and photograph at {sid
 
 {hole_psnr_table(project.metrics, project.models)}
 
+{KINDS_LEGEND}
+
 ## Limits
 
 - It has seen holes of {masks.hole_share_min:.0%} to {masks.hole_share_max:.0%} of the picture, of
   the kinds {", ".join(masks.kinds)}. Larger holes are filled with blurred colour.
-- It was trained at {side}x{side}; larger photographs are filled in windows of that size, so what
-  lies further from the hole does not help.
+- It was trained at {side}x{side}; larger photographs are filled in windows of that size. What lies
+  further from the hole helps only in thick holes, whose middle is filled at reduced size first and
+  so has less detail.
 - It continues colours and edges. It invents no objects, faces or text.
 - A hole's edge must be exact: pixels that are called known are kept, wrong or not.
 {seen}"""

@@ -79,6 +79,9 @@ _REPORT_FILES += ["curves.csv", "figures"]
 _TABLE = "table.json"  # in the form in which MLflow shows tables
 _NOTE, _NOTE_HASH = "mlflow.note.content", "note.sha256"
 _WEIGHTS_HASH = "weights.sha256"
+# Sections of params.yaml that say how a training is measured. It may be measured again with others,
+# and MLflow keeps a parameter's first value for good; so they are tags.
+_MEASURING = ("sample", "evaluate", "report")
 
 
 def _posted(
@@ -363,6 +366,9 @@ def _log_finished(training: Trained, reports: Path | None) -> bool:
         run.log_epochs(*training.records)
         run.log_files(training.log, folder="models")
         if reports is not None:
+            tree = training.params_tree()
+            how = flatten({name: tree[name] for name in _MEASURING if name in tree})
+            run.log_tags({name: as_yaml(value)[:_MAX_TEXT] for name, value in how.items()})
             measured = reports / "metrics.json"
             text = partial(text, table=hole_psnr_table(measured, training.folder.parent))
             run.log_data("evaluation", partial(data_of, "sample", made=True))
@@ -377,7 +383,8 @@ def _log_finished(training: Trained, reports: Path | None) -> bool:
 
 def _log_training(run: Run, training: Training) -> None:
     run.log_tags({"kind": training.kind})
-    run.log_params(training.params_tree())
+    tree = training.params_tree()
+    run.log_params({name: section for name, section in tree.items() if name not in _MEASURING})
     run.log_data("training", partial(data_of, "train"))
 
 

@@ -95,6 +95,15 @@ class TestJobs:
             "data/masks/0001",
         ]
 
+    def test_part_of_a_folder(self, tmp_path: Path) -> None:
+        """A job that reads a part of a folder waits for all of it; a name alike is another."""
+        text = DVC_YAML.replace(
+            "deps: [data/masks/]", "deps: [data/masks/a/, data/masks/b, data/m]"
+        )
+        stages = load(tmp_path, text.replace("--shards 2", "").replace("shards: 2, ", ""))
+        assert job_inputs(stages[1], stages) == [".stages/train.json", "data/masks/", "data/m"]
+        assert not is_result(stages[0], stages)
+
     def test_followers(self, stages: list[Stage]) -> None:
         """A stage that names another as its target is made with it."""
         masks, train = stages

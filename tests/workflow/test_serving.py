@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 from io import BytesIO
 from pathlib import Path
 
@@ -51,8 +52,7 @@ def test_sync(finished: Path) -> None:
     from mlflow import MlflowClient, pyfunc
 
     client = MlflowClient()
-    experiment = client.get_experiment_by_name(tracking.EXPERIMENT)
-    (run,) = client.search_runs([experiment.experiment_id])
+    (run,) = client.search_runs([_experiment()])
     assert run.data.metrics["train/hole"] == 0.25
     assert run.data.metrics["telea/ec/psnr_hole"] == 20.5
     assert run.data.params["masks.size_px"] == "32"
@@ -67,3 +67,22 @@ def test_sync(finished: Path) -> None:
     assert np.array_equal(filled[mask], image[mask])
     weights = finished / "models/pconv/last.safetensors"
     assert np.array_equal(filled, inpaint(image, mask, weights=weights))
+
+
+def test_measured_again(finished: Path) -> None:
+    """The run says how the numbers beside it were measured, not how the first ones were."""
+    from mlflow import MlflowClient
+
+    path = finished / "params.yaml"
+    for pairs in ("72", "400"):
+        path.write_text(re.sub(r"(?m)^  pairs: \d+$", f"  pairs: {pairs}", path.read_text()))
+        assert tracking.log_report()
+        (run,) = MlflowClient().search_runs([_experiment()])
+        assert run.data.tags["sample.pairs"] == pairs
+        assert not [key for key in run.data.params if key.startswith(("sample.", "evaluate."))]
+
+
+def _experiment() -> str:
+    from mlflow import MlflowClient
+
+    return str(MlflowClient().get_experiment_by_name(tracking.EXPERIMENT).experiment_id)

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from tests.mlflow_stores import STORES, store_of
-from workflow import tracking
+from workflow import run_files, tracking
 from workflow.run_files import SCORE, SCORED_ON, data_set
 from workflow.tracking import Run, open_run
 
@@ -94,12 +94,21 @@ class TestOpenRun:
         """The same fingerprint goes on in the same run; a changed parameter doesn't break it."""
         for draws in (100, 200):
             with open_run("again", "x") as run:
-                run.log_params({"report": {"draws": draws}})
+                run.log_params({"train": {"steps": draws}})
                 run.log_numbers({"hole": draws})
             assert run.is_delivered
         logged = only_run(client, "again")
         assert logged.data.metrics == {"hole": 200.0}
-        assert logged.data.params == {"report.draws": "100"}
+        assert logged.data.params == {"train.steps": "100"}
+
+    def test_without_git(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        """In a container without git and without a name for its user both are unknown."""
+        monkeypatch.setenv("PATH", str(tmp_path))
+        for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setattr("os.getuid", lambda: 2**31 - 2)
+        found = run_files.provenance()
+        assert found["mlflow.source.git.commit"] == found["mlflow.user"] == "unknown"
 
     def test_nothing_twice(self, client: object) -> None:
         """Epochs, numbers and pictures that a run has are not sent again; other values are."""

@@ -170,9 +170,25 @@ class TestHeldOutPairs:
         pairs = held_out_pairs(folders["raw"], folders["valid_masks"], 5, SIZE)
         assert pairs.images.shape == (5, SIZE, SIZE, 3)
         assert pairs.masks.shape == (5, SIZE, SIZE)
-        for number in range(2, 5):
-            np.testing.assert_array_equal(pairs.images[number], pairs.images[number - 2])
-        assert not np.array_equal(pairs.images[0], pairs.images[1])
+        first, second = pairs.images[:2]
+        assert not np.array_equal(first, second)
+        for image, wanted in zip(pairs.images, (first, second, second, first, first), strict=True):
+            np.testing.assert_array_equal(image, wanted)
+
+    @pytest.mark.parametrize("photos", [1, 3, 6])
+    def test_kinds(self, folders: dict[str, Path], photos: int) -> None:
+        """Each photo meets masks of each kind, of which there are three in turn."""
+        for path in (folders["raw"] / "valid/gt").iterdir():
+            path.unlink()
+        for number in range(photos):
+            pixels = np.full((SIZE, SIZE, 3), number, np.uint8)
+            write_image(folders["raw"] / f"valid/gt/{number}.png", pixels)
+        shard = folders["valid_masks"] / "0000"
+        for number in range(3 * photos):
+            write_mask(shard / f"{number:06d}.png", np.eye(SIZE, dtype=bool))
+        images = held_out_pairs(folders["raw"], folders["valid_masks"], 3 * photos, SIZE).images
+        met = {(int(image[0, 0, 0]), number % 3) for number, image in enumerate(images)}
+        assert len(met) == 3 * photos
 
     def test_raises(self, folders: dict[str, Path], tmp_path: Path) -> None:
         """Too few masks, or no photos, are refused."""

@@ -11,6 +11,11 @@ from workflow.pairs import KINDS
 from workflow.reporting.names import method_label
 from workflow.reporting.provenance import weights_about
 
+KINDS_LEGEND = (
+    "ec: blocks as lost in transmission (error concealment); or: outlines of objects (object "
+    "removal); walk, strokes and rectangles are drawn."
+)
+
 
 def hole_psnr_table(metrics: Path, models: Path) -> str:
     """Return a Markdown table of the mean PSNR inside the hole, a row a method, a column a kind.
@@ -22,12 +27,16 @@ def hole_psnr_table(metrics: Path, models: Path) -> str:
         raise DataError(f"{metrics}: not found; `make repro` makes the report")
     measured = json.loads(metrics.read_text(encoding="utf-8"))
     epochs = {name: about["epoch"] for name, about in weights_about(models).items()}
+    kinds = [kind for kind in KINDS if any(kind in groups for groups in measured.values())]
     rows = [
         [method_label(method, epochs)]
-        + [f"{groups[kind]['psnr_hole']:.2f}" for kind in (*KINDS, "all") if kind in groups]
+        + [
+            f"{groups[kind]['psnr_hole']:.2f}" if kind in groups else "-"
+            for kind in (*kinds, "all")
+        ]
         for method, groups in measured.items()
     ]
-    head = ["PSNR in the hole, dB", *KINDS, "all pairs"]
+    head = ["PSNR in the hole, dB", *kinds, "all pairs"]
     lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
 

@@ -3,6 +3,7 @@
 Every choice is a rule, told in the caption, so that no picture is picked by eye.
 """
 
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +14,13 @@ import torch
 
 from pconv.errors import DataError
 from pconv.images import Mask, Pixels
-from workflow.fills import fill_pairs
+from workflow.fills import fill_pairs, weights_file
 from workflow.pairs import Pair, load_pair
 from workflow.reporting.evaluation import Evaluation
 from workflow.reporting.names import OURS, SHOWN_BESIDE, sorted_methods
 from workflow.reporting.summary import PAIRED_METRIC
+
+log = logging.getLogger(__name__)
 
 WHITE = 255
 MIN_HOLE_SHARE = 0.05  # smaller holes are hardly seen in a picture of this size
@@ -198,10 +201,16 @@ def _scores(evaluation: Evaluation, pair: str) -> dict[str, float]:
     return {method: float(score) for method, score in found if not np.isnan(score)}
 
 
-def shown_methods(measured: Sequence[str], judge: str) -> list[str]:
-    """Return the methods that are shown: our checkpoints and a few others, as far as measured."""
+def shown_methods(measured: Sequence[str], judge: str, models: Path) -> list[str]:
+    """Return the methods that are shown: our checkpoints and a few others, as far as measured.
+
+    A checkpoint that was measured elsewhere and whose weights did not come along is left out.
+    """
     ours = {method for method in measured if method.startswith("pconv-")}
-    return sorted_methods(ours | {judge} | (set(SHOWN_BESIDE) & set(measured)))
+    away = {method for method in ours if not weights_file(method, models).is_file()} - {judge}
+    if away:
+        log.warning("%s: no weights of %s; not in the pictures", models, ", ".join(sorted(away)))
+    return sorted_methods((ours - away) | {judge} | (set(SHOWN_BESIDE) & set(measured)))
 
 
 def _of_kinds(ranked: pd.DataFrame, kinds: Sequence[str]) -> pd.DataFrame:

@@ -47,8 +47,6 @@ for stage in STAGES:
             ],
         log:
             f"logs/{stage.job_path}.log",
-        benchmark:
-            f"benchmarks/snakemake/{stage.job_path}.tsv"
         conda:
             STAGE_ENVIRONMENT
         threads: stage.resources.threads

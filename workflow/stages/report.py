@@ -108,7 +108,7 @@ def write_report(params: ReportParams, inputs: Inputs, outputs: Outputs) -> None
         extremes=params.extremes,
         error_pair=params.error_pair,
     )
-    methods = shown_methods(evaluation.methods, choice.judge)
+    methods = shown_methods(evaluation.methods, choice.judge, inputs.models)
     sources = Sources(inputs.models, inputs.raw, inputs.masks)
     by_id = {pair.id: pair for pair in pairs}
     material = Material(

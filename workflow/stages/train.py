@@ -14,7 +14,6 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import cycle, islice
 from pathlib import Path
 
 import numpy as np
@@ -105,13 +104,16 @@ def plan_of(params: TrainParams, kind: Kind) -> TrainingPlan:
 def held_out_pairs(raw: Path, masks: Path, count: int, size_px: int) -> ImageSet:
     """Pair the first validation masks by name with the validation photos, in turn.
 
+    Every turn begins a photo later. The kinds of masks take turns too, and three photos would meet
+    one kind each.
+
     Raises:
         DataError: If there are no photos, or fewer masks than pairs.
     """
     photos = sorted(path for path in (raw / "valid" / "gt").glob("*") if path.is_file())
     if not photos:
         raise DataError(f"{raw / 'valid' / 'gt'}: no photos; wanted those of the held-out pairs")
-    mask_files = _by_name(masks)[:count]
+    mask_files = by_name(masks)[:count]
     if len(mask_files) < count:
         raise DataError(f"{masks}: {len(mask_files)} masks; train.validation_pairs wants {count}")
     photos = photos[:count]
@@ -119,16 +121,17 @@ def held_out_pairs(raw: Path, masks: Path, count: int, size_px: int) -> ImageSet
     held_out = [read_mask(file) for file in mask_files]
     for file, mask in zip(mask_files, held_out, strict=True):
         check_mask_size(file, mask, (size_px, size_px), _IMAGES_HAVE)
-    return ImageSet(np.stack(list(islice(cycle(framed), count))), np.stack(held_out))
+    order = [(i + i // len(framed)) % len(framed) for i in range(count)]
+    return ImageSet(np.stack([framed[i] for i in order]), np.stack(held_out))
 
 
-def _by_name(folder: Path) -> list[Path]:
-    """All PNG files of the shards, in the order of their names, whatever the number of shards."""
+def by_name(folder: Path) -> list[Path]:
+    """Return the PNG files of all shards in the order of their names, however they are split."""
     return sorted(folder.glob("*/*.png"), key=lambda path: path.name)
 
 
 def _training_set(images: Path, masks: Path, packed: Path, ranks: Ranks) -> ImageSet:
-    image_files, mask_files = _by_name(images), _by_name(masks)
+    image_files, mask_files = by_name(images), by_name(masks)
     for folder, files in ((images, image_files), (masks, mask_files)):
         if not files:
             raise DataError(f"{folder}: no files NNNN/*.png to train on; was the stage before run?")

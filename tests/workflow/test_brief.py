@@ -1,0 +1,27 @@
+"""The small table of the README and the model card."""
+
+import json
+from pathlib import Path
+
+from pconv.unet import PConvUNet
+from pconv.weights import save_weights
+from workflow.reporting.brief import hole_psnr_table
+
+
+def test_values(tmp_path: Path) -> None:
+    """A row a method; a kind that one method lacks is a dash there, one that all lack no column."""
+    metrics, models = tmp_path / "metrics.json", tmp_path / "models"
+    save_weights(models / "pconv/last.safetensors", PConvUNet(width=2, levels=2), {"epoch": "7"})
+    psnr = {
+        "pconv-last": {"ec": 20.125, "walk": 19.0, "all": 19.5},
+        "telea": {"ec": 18.0, "all": 18.0},
+    }
+    metrics.write_text(
+        json.dumps({m: {k: {"psnr_hole": v} for k, v in row.items()} for m, row in psnr.items()})
+    )
+    assert hole_psnr_table(metrics, models).splitlines() == [
+        "| PSNR in the hole, dB | ec | walk | all pairs |",
+        "| --- | ---: | ---: | ---: |",
+        "| PConv, epoch 7 | 20.12 | 19.00 | 19.50 |",
+        "| Telea | 18.00 | - | 18.00 |",
+    ]
