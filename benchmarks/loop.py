@@ -1,8 +1,8 @@
 """What the training loop itself costs: images a second, and the share spent waiting for data.
 
 Trains on random pictures with the settings of a preset, through the same `pconv.training.train` as
-the pipeline: validation, checkpoints and log included. The first epoch, in which kernels are
-compiled, is shown by itself.
+the pipeline. An epoch's time is that of its steps; validation, checkpoint and log come after it.
+The first epoch, in which kernels are compiled, is shown by itself.
 
     python -m benchmarks.loop --device cuda --preset presets/paper.yaml --images 3200 --epochs 4
 """

@@ -103,6 +103,7 @@ class Trial:
 
     step: str
     case: Case
+    net: PConvUNet
     run: Callable[[], None]
     flops: float
     seconds: list[float] = field(default_factory=list)
@@ -149,7 +150,7 @@ class Bench:
             fused = image.device.type == "cuda"
             optimizer = torch.optim.Adam(net.parameters(), lr=2e-4, fused=fused)
         run = partial(_take_step, step, partial(work, *inputs), net, setting, optimizer)
-        return Trial(step, case, run, counter.get_total_flops())
+        return Trial(step, case, net, run, counter.get_total_flops())
 
 
 def _take_step(
@@ -215,6 +216,7 @@ def measure(trials: list[Trial], device: str, rounds: int, repeats: int) -> None
         for trial in trials:
             before = 0
             if device == "cuda":
+                trial.net.zero_grad(set_to_none=True)  # a step's own gradients count as its memory
                 torch.cuda.reset_peak_memory_stats()
                 before = torch.cuda.memory_allocated()
             seconds = timed(trial.run, device, repeats)

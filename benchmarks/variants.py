@@ -12,6 +12,7 @@ what `pconv.plan.TrainingPlan` has under other values; those not named are the p
 import argparse
 import json
 import logging
+import statistics
 import tempfile
 from dataclasses import fields, replace
 from pathlib import Path
@@ -25,7 +26,7 @@ from pconv.ranks import open_ranks
 from pconv.training import train
 from pconv.unet import build_unet
 from workflow.params import read_params
-from workflow.stages.train import held_out_pairs, plan_of
+from workflow.stages.train import by_name, held_out_pairs, plan_of
 
 HEADING = (
     "variant",
@@ -61,8 +62,16 @@ def parameters(plan: TrainingPlan) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
-def _shards(folder: Path) -> list[Path]:
-    return sorted(folder.glob("*/*.png"))
+def images_per_s(plan: TrainingPlan, epochs: list[dict[str, float]]) -> float:
+    """Return the median rate of the epochs in which nothing is compiled, of all if there is none.
+
+    Args:
+        plan: What was trained.
+        epochs: A line of ``timing.jsonl`` for each.
+    """
+    firsts = {1, plan.finetune_from_epoch + 1} if plan.compile else set()
+    later = [line["images_per_s"] for line in epochs if line["epoch"] not in firsts]
+    return statistics.median(later or [line["images_per_s"] for line in epochs])
 
 
 def row(
@@ -72,14 +81,13 @@ def row(
     with tempfile.TemporaryDirectory() as folder:
         trained = train(plan, data, held_out, Path(folder), open_ranks(device))
         lines = (Path(folder) / "timing.jsonl").read_text().splitlines()
-    seconds = sum(json.loads(line)["seconds"] for line in lines)
     last = trained.progress.records[-1]
     learned = parameters(plan)
     return [
         name,
         f"{learned / 1e6:.2f}",
         f"{learned * _BYTES_IN_HALF / 1e6:.1f}",
-        f"{1000 * seconds / (plan.epochs * len(data.images)):.1f}",
+        f"{1000 / images_per_s(plan, [json.loads(line) for line in lines]):.1f}",
         f"{last['valid_hole_l1']:.4f}",
         f"{last['valid_hole_psnr']:.2f}",
     ]
@@ -113,9 +121,9 @@ def main(argv: list[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as folder:
         data = ImageSet(
             pack_images(
-                _shards(args.data / "augmented")[: args.images], Path(folder) / "images.npy"
+                by_name(args.data / "augmented")[: args.images], Path(folder) / "images.npy"
             ),
-            pack_masks(_shards(args.data / "masks" / "train"), Path(folder) / "masks.npy"),
+            pack_masks(by_name(args.data / "masks" / "train"), Path(folder) / "masks.npy"),
         )
         held_out = held_out_pairs(
             args.data / "raw",

@@ -162,6 +162,14 @@ class TestRun:
         with pytest.raises(ParameterError, match="of other settings; give another --work"):
             set_up(packed, work, [])
 
+    def test_other_data(self, packed: Path, work: Path, tmp_path: Path) -> None:
+        """Nor with other data."""
+        other = tmp_path / "packed"
+        shutil.copytree(packed, other)
+        next((other / "data/raw/train").iterdir()).unlink()
+        with pytest.raises(DataError, match=r"of other data than .*; give another --work"):
+            set_up(other, work, CHANGES)
+
     def test_no_such_parameter(self, packed: Path, tmp_path: Path) -> None:
         """A change that names nothing is refused before anything is made."""
         with pytest.raises(ParameterError, match=r"train\.epoch is no parameter"):
@@ -194,6 +202,10 @@ class TestRun:
         (tmp_path / "data/sample.csv").write_text(table.replace(str(share), "0.123"))
         with pytest.raises(DataError, match=r"drawn with a mask of 0\.123"):
             check_masks(tmp_path)
+        # In the next slice too, which finds the stage finished.
+        shutil.copy(work / "stage_times.jsonl", tmp_path)
+        with pytest.raises(DataError, match=r"drawn with a mask of 0\.123"):
+            run_stages(tmp_path, ["masks", "train"], HOUR_S, None)
 
 
 class TestCollect:
@@ -209,7 +221,7 @@ class TestCollect:
         assert "It was short." in page
         assert "| PConv, epoch 3 |" in page
         assert "- pconv: 3 epochs" in page
-        assert "the numbers are of the weights as trained." in page
+        assert "the numbers from the weights as trained." in page
         assert "Losses: valid 1, hole 6, tv 0.1. Every number" in page
         assert all(f"({name})" in page for name in names if name.endswith(".webp"))
         assert any(name.endswith(".webp") for name in names)
@@ -226,7 +238,7 @@ class TestCollect:
             collect_here(brought, packed, folder)
             pages.append((tmp_path / "here-small/README.md").read_text())
         assert pages[0] == pages[1]
-        assert "the numbers are of these too." in pages[0]
+        assert "the numbers from the same." in pages[0]
         found, wanted = (
             json.loads((path / "reports/metrics.json").read_text()) for path in (folder, collected)
         )
@@ -236,6 +248,16 @@ class TestCollect:
         (brought / "pconv-last.safetensors.000").write_bytes(b"other weights")
         with pytest.raises(DataError, match="here: made from other files; give another --work"):
             collect_here(brought, packed, folder)
+
+    def test_weights_left_behind(self, packed: Path, work: Path, tmp_path: Path) -> None:
+        """What was measured there is in the table, though its weights did not come along."""
+        brought = tmp_path / "brought"
+        brought.mkdir()
+        bring_results(work, brought)
+        bring_weights(work, brought, "pconv-last")
+        collect_here(brought, packed, tmp_path / "here")
+        measured = json.loads((tmp_path / "here/reports/metrics.json").read_text())
+        assert {"pconv-first", "pconv-last"} <= measured.keys()
 
     def test_weights_came_in_parts(self, collected: Path, work: Path) -> None:
         """Joined, they are the trained ones to half precision, and say the same of themselves."""

@@ -31,7 +31,7 @@ from pconv.losses import LossWeights
 from workflow.command import run_command
 from workflow.fills import weights_file
 from workflow.params import TrainParams, read_params
-from workflow.reporting.brief import hole_psnr_table
+from workflow.reporting.brief import KINDS_LEGEND, hole_psnr_table
 
 GATHERED = "gathered.json"
 _PART = re.compile(r"(?P<method>[a-z]+-[a-z]+)\.safetensors\.\d{3}")
@@ -177,13 +177,14 @@ def _page(work: Path, runs: list[Run], commands: Sequence[str], notes: Sequence[
         "`table.md` has all metrics, `curves.csv` the losses by epoch.",
         *notes,
         brief,
+        KINDS_LEGEND,
         "## How long it took",
         *[_times(run) for run in runs],
         "## The commands",
         "```\n" + "\n".join(commands) + "\n```",
         "`benchmarks/paper_scale/README.md` says what each needs. Training photographs were "
-        "re-encoded to be carried; validation photographs were not. Pictures are filled with the "
-        f"weights in half precision; the numbers are of {_measured_weights(work)}.",
+        "re-encoded to be carried; validation photographs were not. Pictures come from the "
+        f"weights in half precision, the numbers from {_measured_weights(work)}.",
         "## Pictures",
     ]
     return "\n\n".join(parts)
@@ -197,7 +198,7 @@ def _losses(params: TrainParams) -> str:
 
 
 def _measured_weights(work: Path) -> str:
-    return "the weights as trained" if _brought_pairs(work) else "these too"
+    return "the weights as trained" if _brought_pairs(work) else "the same"
 
 
 def _brought_pairs(work: Path) -> list[Path]:

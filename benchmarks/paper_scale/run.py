@@ -34,10 +34,12 @@ from workflow.graph import Stage, load_stages
 from workflow.pairs import GENERATED_KINDS, read_pairs
 from workflow.params import read_params
 from workflow.plain_yaml import read_plain_yaml
+from workflow.reporting.provenance import dvc_hash
 
 ROOT = Path(__file__).parents[2]
 STAGES = ("augment", "masks", "train", "evaluate")
 TIMES = "stage_times.jsonl"
+PACKED = "packed.md5"  # of the data that a folder was made from
 _SPARE_S = 5.0  # for a checkpoint to be written, and for a stage to end by itself
 
 
@@ -55,6 +57,7 @@ def set_up(packed: Path, work: Path, changes: Sequence[str]) -> None:
 
     Raises:
         ParameterError: If a change names no parameter, or the folder runs other settings.
+        DataError: If the folder was made from other data.
     """
     content = read_plain_yaml(packed / "params.yaml")
     for change in changes:
@@ -69,9 +72,14 @@ def set_up(packed: Path, work: Path, changes: Sequence[str]) -> None:
     if params.is_file():
         if read_plain_yaml(params) != content:
             raise ParameterError(f"{params}: of other settings; give another --work, or delete it")
+        if (work / PACKED).read_text() != dvc_hash(packed / "data"):
+            raise DataError(
+                f"{work}: of other data than {packed}; give another --work, or delete it"
+            )
         return
     with atomic_folder(work) as folder:
         shutil.copytree(packed / "data", folder / "data")
+        (folder / PACKED).write_text(dvc_hash(packed / "data"))
         (folder / "params.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
         read_params(folder / "params.yaml")
 
@@ -94,12 +102,13 @@ def run_stages(work: Path, names: list[str], seconds: float, shards: int | None)
     # Not by their outputs: a folder of some shards is there before the rest is.
     finished = {line["stage"] for line in read_lines(work / TIMES) if line["status"] == 0}
     for stage in load_stages(ROOT / "dvc.yaml"):
-        if stage.name not in names or stage.name in finished:
+        if stage.name not in names:
             continue
         if stage.name == "evaluate" and shards:
             stage = _in_shards(stage, shards)
-        _run(stage, work, end - time.monotonic())
-        if stage.name == "masks":
+        if stage.name not in finished:
+            _run(stage, work, end - time.monotonic())
+        if stage.name == "masks":  # of an earlier slice too: what it refused stays refused
             check_masks(work)
 
 
