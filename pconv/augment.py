@@ -159,13 +159,15 @@ def warp(photo: Pixels, variant: Variant, size_px: int) -> Pixels:
     if shrink > 1:
         photo = resize_image(photo, max(1, round(height / shrink)), max(1, round(width / shrink)))
     matrix *= np.array([[photo.shape[1] / width], [photo.shape[0] / height]])
+    # OpenCV 5.0 never returns from mirroring about the only pixel of a side.
+    mirrored = cv2.BORDER_REFLECT_101 if min(photo.shape[:2]) > 1 else cv2.BORDER_REFLECT
     return np.asarray(
         cv2.warpAffine(
             photo,
             _between_pixel_centres(matrix, size_px),
             (size_px, size_px),
             flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP,
-            borderMode=cv2.BORDER_REFLECT_101,
+            borderMode=mirrored,
         ),
         dtype=np.uint8,
     )

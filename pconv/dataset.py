@@ -19,6 +19,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -272,12 +273,18 @@ def _reopen(packed: Path, note: Path, sources: str) -> NDArray[Any] | None:
         if made_of["sources"] != sources:
             log.info("%s: made of other files; packing anew", packed)
             return None
-        array = np.load(packed, mmap_mode="r", allow_pickle=False)
+        array: NDArray[Any] = np.lib.format.open_memmap(packed, mode="r")
         if made_of["sha256"] == _digest(array):
             return array
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        TokenError,
+    ) as error:  # the last: the header's
         log.warning("%s: not readable (%s); packing anew", packed, error)
         return None
     log.warning("%s: damaged; packing anew", packed)

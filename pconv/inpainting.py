@@ -48,6 +48,7 @@ Checked = tuple[Array, Mask]  # RGB, and True where known
 
 _TRAINED_AT = "size_px"  # what a weights file's header calls the side of the training images
 _USUAL_SIZE_PX = 256
+_SMALLEST_WINDOW_PX = 8
 # Filled at once: 16 windows of 256 px, 4 of 512. A good part of a call's time does not depend on
 # how many windows it fills, so larger batches are quicker; memory is what bounds them.
 _BATCH_PIXELS = 2**20
@@ -95,7 +96,7 @@ def inpaint(
     Args:
         image: A Pillow image (L, LA, RGB, RGBA, I;16), or an array of uint8, uint16, or floating
             point in 0..1, shape ``(H, W)`` or ``(H, W, C)`` with 1 to 4 channels: grey, grey and
-            alpha, RGB, RGBA. What lies under holes is ignored.
+            alpha, RGB, RGBA. What lies under holes is ignored, but has to be in range too.
         mask: True, 1 or 255 where known, False or 0 in holes; shape ``(H, W)``, or a Pillow image.
         weights: For the network: a file, an MLflow URI (``models:/…``, ``runs:/…``), ``last`` for
             the last training in the current folder, a network (put into evaluation mode), or none
@@ -175,7 +176,7 @@ class Inpainter:
         self.method = method
         self._max_side = _at_least(1, "max_side", options.get("max_side"))
         self._large_holes = options.get("allow_large_holes", False)
-        window_px = _at_least(8, "window_px", options.get("window_px"))
+        window_px = _at_least(_SMALLEST_WINDOW_PX, "window_px", options.get("window_px"))
         self._fill: WindowFill
         if method == NETWORK:
             network = _network(weights, device, options)
@@ -288,7 +289,8 @@ def _loaded(
     """Load weights; the last two are kept, and ``stamp`` tells an overwritten file apart."""
     network = load_weights(path, device)
     trained_at = read_about(path).get(_TRAINED_AT, "")
-    size_px = int(trained_at) if trained_at.isdecimal() and int(trained_at) else _USUAL_SIZE_PX
+    told = int(trained_at) if trained_at.isdecimal() else 0
+    size_px = told if told >= _SMALLEST_WINDOW_PX else _USUAL_SIZE_PX
     log.debug("%s (%d) on %s, windows of %d px", path, stamp, device, size_px)
     return NetworkFill(network, size_px, Options(half=half, compile=compile, mirror=mirror))
 

@@ -88,7 +88,7 @@ def to_bucket(
             the margin, or no mask is found.
     """
     pixels = height * width
-    least, most = math.floor(low * pixels) + 1, min(math.floor(high * pixels), pixels - 1)
+    least, most = _pixels_within(low, pixels) + 1, min(_pixels_within(high, pixels), pixels - 1)
     inside = max(0, height - 2 * margin_px) * max(0, width - 2 * margin_px)
     if not (0 <= low < high <= 1 and least <= min(most, inside)):
         raise MaskError(
@@ -162,3 +162,9 @@ def _draw_stroke(rng: np.random.Generator, canvas: NDArray[np.uint8], size: floa
     points = np.concatenate([start, start + np.cumsum(moves, axis=0)])
     thickness = max(1, round(scale * rng.uniform(*_THICKNESS_SHARES)))
     cv2.polylines(canvas, [points.astype(np.int32)], isClosed=False, color=1, thickness=thickness)
+
+
+def _pixels_within(share: float, pixels: int) -> int:
+    """Return the largest number of pixels whose share of all, as it is computed, is no larger."""
+    near = math.floor(share * pixels)  # one off where the product is rounded: 0.29 of 100 is 28.99…
+    return next(count for count in (near + 1, near, near - 1) if count / pixels <= share)

@@ -68,7 +68,7 @@ def hole(mask: Tensor) -> Tensor:
     """Return the region of the unknown pixels, bool."""
     if mask.device.type != "cpu":
         return mask == 0
-    return torch.from_numpy(mask.detach().numpy() == 0)  # numpy for the reason in `_each_image`
+    return torch.from_numpy(_array(mask) == 0)  # numpy for the reason in `_each_image`
 
 
 def around(mask: Tensor, width_px: int = AROUND_PX) -> Tensor:
@@ -277,7 +277,13 @@ def _each_image(
 
 def _floats(image: Tensor) -> Plane:
     # Channel by channel in memory, whatever they were in: sums over channels are then fast.
-    return image.numpy().astype(np.float32, order="C")
+    return _array(image).astype(np.float32, order="C")
+
+
+def _array(tensor: Tensor) -> NDArray[Any]:
+    """Return a tensor on the CPU as an array; NumPy knows no bfloat16."""
+    tensor = tensor.detach()
+    return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
 
 
 def _check_shapes(prediction: Tensor, truth: Tensor, *regions: Tensor | None) -> None:

@@ -88,7 +88,7 @@ def as_mask(mask: Image.Image | Array, height: int, width: int, *, large_holes: 
     Args:
         mask: bool, or two values only: 0 in holes, and 1, or the largest value of the dtype,
             where known; shape ``(height, width)`` or ``(height, width, 1)``; or a Pillow image of
-            mode 1 or L of that size.
+            mode 1, L or I;16 of that size.
         height: Of the picture.
         width: Of the picture.
         large_holes: Allow holes over more than half of the picture.

@@ -300,17 +300,18 @@ class _Run:
 
 
 def compile_mode(ranks: Ranks) -> str | None:
-    """Return the mode of torch.compile: on a GPU a step is one CUDA graph, launched as one.
+    """Return the mode of torch.compile: on a GPU forward and backward are a CUDA graph each.
 
-    A GPU finishes the kernels of a step sooner than the host starts them (benchmarks/gpu-notes.md).
-    A model wrapped for several processes is compiled in pieces, so there it is left at the default.
+    The host then launches two graphs instead of hundreds of kernels, which the GPU finishes sooner
+    than the host starts them (benchmarks/gpu-notes.md). A model wrapped for several processes is
+    compiled in pieces, so there it is left at the default.
     """
     return "reduce-overhead" if ranks.device.type == "cuda" and ranks.world == 1 else None
 
 
 def _new_model(plan: TrainingPlan, ranks: Ranks) -> UNet:
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(plan.seed)
+        torch.default_generator.manual_seed(plan.seed)  # of the CPU, where the weights are drawn
         model = build_unet(**plan.hyperparameters())
     ranks.prepare(model)
     return _in_memory_order(model, plan)

@@ -79,8 +79,8 @@ class UNet(nn.Module):
             colour look alike to the rows. The paper does not say what it takes.
 
     Raises:
-        ParameterError: If a size is no positive integer, there are more than 16 levels, or
-            ``centre`` does not exist or has not as many channels on either side.
+        ParameterError: If a size is no integer from 1 to 4096, of levels to 16, or ``centre`` does
+            not exist or has not as many channels on either side.
     """
 
     kind: str

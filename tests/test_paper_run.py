@@ -110,7 +110,8 @@ def collect_here(brought: Path, packed: Path, folder: Path) -> None:
         patch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
         commands, notes = ["python -m the.command"], ["It was short."]
         files, out = list(brought.iterdir()), folder.with_name(f"{folder.name}-small")
-        collect(files, packed, folder, out, commands=commands, notes=notes, changes=CHANGES)
+        words = {"title": "A small run", "commands": commands, "notes": notes}
+        collect(files, packed, folder, out, **words, changes=CHANGES)
 
 
 class TestPack:
@@ -218,6 +219,7 @@ class TestCollect:
         assert {"README.md", "table.md", "metrics.json", "curves.csv", "params.yaml"} <= names
         page = (out / "README.md").read_text()
         assert "python -m the.command" in page
+        assert page.startswith("# A small run\n")
         assert "It was short." in page
         assert "| PConv, epoch 3 |" in page
         assert "- pconv: 3 epochs" in page

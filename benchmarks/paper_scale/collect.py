@@ -33,6 +33,7 @@ from workflow.fills import weights_file
 from workflow.params import TrainParams, read_params
 from workflow.reporting.brief import KINDS_LEGEND, hole_psnr_table
 
+TITLE = "A run at the paper's scale"
 GATHERED = "gathered.json"
 _PART = re.compile(r"(?P<method>[a-z]+-[a-z]+)\.safetensors\.\d{3}")
 _TEXTS = ("table.md", "table.csv", "metrics.json", "curves.csv")
@@ -63,6 +64,7 @@ def collect(
     work: Path,
     out: Path,
     *,
+    title: str = TITLE,
     commands: Sequence[str] = (),
     notes: Sequence[str] = (),
     pictures: Sequence[str] = ("*",),
@@ -75,6 +77,7 @@ def collect(
         packed: What `benchmarks.paper_scale.pack` left.
         work: Folder to run the stages in.
         out: Folder for the small files.
+        title: Of the page.
         commands: How it was made, for the page.
         notes: What a reader must know of the run, for the page.
         pictures: Names or patterns of the report's pictures that go out; some show photographs,
@@ -99,7 +102,7 @@ def collect(
         partial.write_text(json.dumps(digests, indent=1) + "\n")
     measure = [] if _brought_pairs(work) else ["evaluate"]
     run_stages(work, ["augment", "masks", *measure, "report"], _DAY_S, None)
-    write_out(work, out, pictures, _page(work, runs, commands, notes))
+    write_out(work, out, pictures, _page(work, title, runs, commands, notes))
 
 
 def gather(files: Iterable[Path], work: Path) -> list[Run]:
@@ -166,11 +169,13 @@ def write_out(work: Path, out: Path, pictures: Sequence[str], page: str) -> None
         (folder / "README.md").write_text("\n\n".join([page, *shown]) + "\n")
 
 
-def _page(work: Path, runs: list[Run], commands: Sequence[str], notes: Sequence[str]) -> str:
+def _page(
+    work: Path, title: str, runs: list[Run], commands: Sequence[str], notes: Sequence[str]
+) -> str:
     params = read_params(work / "params.yaml")
     brief = hole_psnr_table(work / "reports/metrics.json", work / "models")
     parts = [
-        "# A run at the paper's scale",
+        f"# {title}",
         f"{params.augment.images} training images of {params.augment.size_px} px and "
         f"{params.masks.train} masks, {params.train.epochs} epochs in batches of "
         f"{params.train.batch_size}. {_losses(params.train)} Every number is in `params.yaml`; "
@@ -232,6 +237,7 @@ def main() -> None:
     parser.add_argument("--packed", type=Path, required=True, help="what pack left")
     parser.add_argument("--work", type=Path, required=True, help="folder to run the report in")
     parser.add_argument("--out", type=Path, required=True, help="folder for the small files")
+    parser.add_argument("--title", default=TITLE, help="of the page")
     parser.add_argument("--command", action="append", default=[], help="a command, for the page")
     parser.add_argument("--note", action="append", default=[], help="a paragraph, for the page")
     parser.add_argument(
@@ -244,6 +250,7 @@ def main() -> None:
         args.packed,
         args.work,
         args.out,
+        title=args.title,
         commands=args.command,
         notes=args.note,
         pictures=args.pictures,

@@ -173,6 +173,13 @@ class TestWarp:
         turned = warp(photo, Variant(quarter_turn=True, across=across), 20)
         assert difference(turned, plain.transpose(1, 0, 2)).max() <= 3
 
+    @pytest.mark.parametrize("shape", [(1, 1), (1, 9), (9, 1), (1, 400), (2, 400)])
+    def test_values_thin(self, shape: tuple[int, int]) -> None:
+        """A photograph one pixel wide, or made so, is no endless loop, and keeps its colour."""
+        photo = np.full((*shape, 3), 90, np.uint8)
+        for variant in (Variant(), Variant(angle=0.1, flip=True)):
+            assert (warp(photo, variant, 16) == 90).all()
+
     def test_values_shrinks_like_fit(self) -> None:
         """Shrinking averages areas: the result is that of the plain fit, so nothing aliases."""
         noise = np.random.default_rng(0).integers(0, 256, (120, 168, 3), dtype=np.uint8)

@@ -96,7 +96,9 @@ class TestPack:
         first.write_bytes(second.read_bytes())
         np.testing.assert_array_equal(pack_masks([first], tmp_path / "masks.npy"), masks[1:])
 
-    @pytest.mark.parametrize("damage", ["cut", "flipped", "note", "missing"])
+    @pytest.mark.parametrize(
+        "damage", ["cut", "flipped", "empty", "header", "zip", "note", "missing"]
+    )
     def test_repairs(self, damage: str, tmp_path: Path) -> None:
         """A damaged pack is made anew."""
         made = random_set()
@@ -109,6 +111,12 @@ class TestPack:
         elif damage == "flipped":
             content[-1] ^= 1
             packed.write_bytes(content)
+        elif damage == "empty":
+            packed.write_bytes(b"")
+        elif damage == "header":
+            packed.write_bytes(content.replace(b"}", b"(", 1))
+        elif damage == "zip":
+            packed.write_bytes(b"PK\x03\x04" + content[4:])
         elif damage == "note":
             note.write_text('{"sources"')
         else:

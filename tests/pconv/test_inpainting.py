@@ -43,6 +43,15 @@ def weights(network: UNet, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.parametrize("size_px", ["0", "1", "7", "8", "many"])
+def test_sizes_that_no_window_has(network: UNet, tmp_path: Path, size_px: str) -> None:
+    """Whatever a weights file says it was trained at, its network fills."""
+    save_weights(tmp_path / "odd.safetensors", network, {"size_px": size_px})
+    image, known = scene(20, 20)
+    filled = inpaint(image, known, weights=tmp_path / "odd.safetensors")
+    assert (filled[known] == image[known]).all()
+
+
 def scene(height: int, width: int, seed: int = 0) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
     """Return noise, uint8 RGB, and a mask with a block and some lone pixels as holes."""
     rng = np.random.default_rng(seed)

@@ -324,6 +324,13 @@ class TestToBucket:
         known = to_bucket(np.random.default_rng(0), 40, 40, low=99.5 / 1600, high=100.5 / 1600)
         assert (~known).sum() == 100
 
+    @pytest.mark.parametrize("percent", range(1, 100))
+    def test_values_rounding(self, percent: int) -> None:
+        """Nor is it missed where its bounds are numbers of pixels that are rounded."""
+        low, high = (percent - 1) / 100, percent / 100
+        known = to_bucket(np.random.default_rng(0), 10, 10, low=low, high=high)
+        assert np.count_nonzero(~known) == percent
+
     @pytest.mark.parametrize(
         ("low", "high", "margin"), [(0.3, 0.2, 0), (0.5, 0.6, 8), (0.0001, 0.0002, 0), (0, 2, 0)]
     )

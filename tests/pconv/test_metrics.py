@@ -248,6 +248,15 @@ class TestAll:
             with pytest.raises(ShapeError, match="with one channel"):
                 metric(image, image, torch.ones(shape, dtype=torch.bool))
 
+    @pytest.mark.parametrize("metric", [psnr, ssim, l1])
+    @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+    def test_precision(self, metric: Callable[..., Tensor], dtype: torch.dtype) -> None:
+        """Images and masks of another precision that holds their values give the same."""
+        one, other = tensor(photo(0), photo(1)), tensor(photo(2), photo(3))
+        where = hole(tensor(mask_of(0), mask_of(1)).to(dtype))
+        wanted = metric(one, other, where=where)
+        assert torch.equal(metric(one.to(dtype), other.to(dtype), where=where), wanted)
+
     def test_a_gradient_is_no_obstacle(self) -> None:
         """A network's output can be measured as it is."""
         image = torch.zeros(1, 3, 16, 16, requires_grad=True)

@@ -35,6 +35,8 @@ from workflow.sources.names import flaw_in_name, folded
 TRAIN = "train"
 PHOTOS = "valid/gt"
 
+MIN_SIDE_PX, MAX_ASPECT = 8, 100  # scaled to a square's side, a thinner one fills the memory
+
 _STREAM = 0  # the stage number of download in the seeds of its draws
 _GENERATORS = {"ec": blocks, "or": silhouettes}
 _MAX_HOLE_SHARE = 0.5
@@ -161,6 +163,10 @@ def _bring_photo(photo: Photo, *, out: Path, folder: str, max_pixels: int) -> Br
         plain = is_plain_jpeg(photo.file, max_pixels=max_pixels)
     except ImageError as error:
         return Rejected(photo.source, _reason(error, photo.file))
+    height, width = image.shape[:2]
+    if min(height, width) < MIN_SIDE_PX or max(height, width) > MAX_ASPECT * min(height, width):
+        wanted = f"sides of {MIN_SIDE_PX} or more, one at most {MAX_ASPECT} times the other"
+        return Rejected(photo.source, f"{width}x{height} pixels; wanted {wanted}")
     path = f"{folder}/{photo.name}.{'jpg' if plain else 'png'}"
     if plain:
         (out / path).parent.mkdir(parents=True, exist_ok=True)
