@@ -1,15 +1,11 @@
 # A second way to run dvc.yaml: the same stages, shard by shard, on many cores or machines.
-import os
-import sys
-from pathlib import Path
-
+from workflow.command import use_this_python
 from workflow.graph import load_stages, all_outputs
 from workflow.params import read_params, write_section_files
 from workflow.recovery import distrust_future, hold_snakemake
 
 STAGES = load_stages()
-# `python` in a stage's command is the one that runs this, whether its environment is active or not.
-os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+use_this_python()
 # The file by which a rule sees an edited section of params.yaml.
 write_section_files(read_params())
 if workflow.is_main_process:

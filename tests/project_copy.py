@@ -6,6 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from workflow.code import is_code
+from workflow.graph import load_stages
+
 ROOT = Path(__file__).parent.parent
 COPIED = ["pconv", "workflow", "presets", "Snakefile", "dvc.yaml", ".dvcignore", ".gitignore"]
 COPIED += ["profiles", "pyproject.toml", ".dvc/config", ".dvc/.gitignore"]
@@ -25,6 +28,16 @@ def clone(folder: Path, preset: str = "tiny") -> Path:
     run(folder, "git", "-c", "user.name=t", "-c", "user.email=t@t", "add", "-A")
     run(folder, sys.executable, "-m", "workflow.params", "use", preset)
     return folder
+
+
+def write_stand_ins(folder: Path) -> None:
+    """Write a file for all that the stages make, and for each part of it that one of them reads."""
+    stages = load_stages(ROOT / "dvc.yaml")
+    for name in (name for stage in stages for name in (*stage.outputs, *stage.inputs)):
+        if not is_code(name):
+            path = folder / name / "file" if name.endswith("/") else folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(f"{{}} {name}")
 
 
 def environment(folder: Path) -> dict[str, str]:

@@ -17,7 +17,7 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import EndpointConnectionError
 
-from tests.project_copy import clone, run
+from tests.project_copy import clone, run, write_stand_ins
 from workflow.graph import load_stages
 
 BUCKET = "results"
@@ -99,12 +99,7 @@ def remote(request: pytest.FixtureRequest, tmp_path: Path) -> Remote:
 def project(tmp_path: Path) -> Path:
     """A committed project in which every stage counts as run; its outputs are stand-ins."""
     folder = clone(tmp_path / "project")
-    for output in (
-        output for stage in load_stages(folder / "dvc.yaml") for output in stage.outputs
-    ):
-        path = folder / output / "file" if output.endswith("/") else folder / output
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(f"{{}} {output}")
+    write_stand_ins(folder)
     run(folder, "dvc", "commit", "--force", "--quiet")
     run(folder, "git", "add", "--all")
     run(folder, *COMMIT, "--message", "Results")

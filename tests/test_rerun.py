@@ -19,8 +19,9 @@ import pytest
 import yaml
 from dvc.repo import Repo
 
+from tests.project_copy import write_stand_ins
 from workflow.code import is_code, stage_code
-from workflow.graph import Stage, load_stages
+from workflow.graph import load_stages
 from workflow.params import Params
 
 ROOT = Path(__file__).parent.parent
@@ -61,20 +62,11 @@ def a_project(folder: Path, leave_out: str = "") -> Repo:
         if name == leave_out:
             del entry["params"]
     (folder / "dvc.yaml").write_text(yaml.safe_dump({"stages": description["stages"]}))
-    # What a stage reads is made by one before it, whole or in part.
-    for name in (name for stage in load_stages(ROOT / "dvc.yaml") for name in data_paths(stage)):
-        path = folder / name / "file" if name.endswith("/") else folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(name)
+    write_stand_ins(folder)
     os.chdir(folder)  # DVC takes some paths, and the names of stages, from the current folder
     repo = Repo.init(no_scm=True)
     repo.commit(force=True)
     return repo
-
-
-def data_paths(stage: Stage) -> list[str]:
-    """Return the paths that a stage makes, and those it reads but for the code."""
-    return [*stage.outputs, *(path for path in stage.inputs if not is_code(path))]
 
 
 def reruns_by_dvc(repo: Repo, section: str, key: str, graph: networkx.DiGraph) -> set[str]:

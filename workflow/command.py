@@ -1,8 +1,10 @@
 """How every command of the pipeline starts and how it fails."""
 
 import logging
+import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from pconv.errors import PConvError
 
@@ -22,3 +24,8 @@ def run_command(main: Callable[[], None]) -> None:
         sys.exit(EXIT_BAD_INPUT)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def use_this_python() -> None:
+    """Have `python` in a command be the one that runs this, also where no environment is active."""
+    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
