@@ -216,6 +216,8 @@ def compare(
     from pconv.inpainting import inpaint
     from pconv.photo_files import read_photo
 
+    if out.suffix.lower() != ".png":
+        raise ParameterError(f"{out}: the comparison is a PNG file; wanted a name in .png")
     image = read_image(photo)
     marks = HoleMarks(hole_color, tolerance, invert, grow)
     with named_mask_errors(mask or photo):

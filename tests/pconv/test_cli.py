@@ -239,6 +239,14 @@ class TestCompare:
         assert read_image(Path("all.png")).shape[1] > 3 * 50
 
     @pytest.mark.usefixtures("scene")
+    def test_name(self) -> None:
+        """A name of another format is refused; its content would be PNG all the same."""
+        result = pconv("compare", "photo.png", "-m", "mask.png", "-o", "all.jpg")
+        assert result.exit_code == 2
+        assert "all.jpg: the comparison is a PNG file" in result.stderr
+        assert not Path("all.jpg").exists()
+
+    @pytest.mark.usefixtures("scene")
     def test_raises(self) -> None:
         """Weights that are named and missing are an error."""
         result = pconv("compare", "photo.png", "-m", "mask.png", "--weights", "none.safetensors")
