@@ -103,6 +103,27 @@ class TestDrawVariant:
         assert abs(variant.saturation - 1) <= ranges.saturation
         assert abs(variant.hue) <= 2 * math.pi * ranges.hue_turns
 
+    def test_values_reach(self) -> None:
+        """Draws fill the range of each operation, and no two operations go together."""
+        ranges = Ranges(0.5, 0.5, 0.5, 20.0, 0.4, 1.5, 0.3, 0.2, 0.1, 0.05)
+        wanted = {
+            "angle": (-math.radians(20), math.radians(20)),
+            "share": (0.4, 1),
+            "aspect": (1 / 1.5, 1.5),
+            "across": (0, 1),
+            "down": (0, 1),
+            "brightness": (0.7, 1.3),
+            "contrast": (0.8, 1.2),
+            "saturation": (0.9, 1.1),
+            "hue": (-0.1 * math.pi, 0.1 * math.pi),
+        }
+        drawn = [draw_variant(np.random.default_rng(i), ranges) for i in range(400)]
+        values = np.array([[getattr(one, name) for one in drawn] for name in wanted])
+        for found, (low, high) in zip(values, wanted.values(), strict=True):
+            assert low <= found.min() < low + 0.05 * (high - low)
+            assert high >= found.max() > high - 0.05 * (high - low)
+        assert np.abs(np.corrcoef(values) - np.eye(len(wanted))).max() < 0.25
+
     def test_values_flips(self) -> None:
         """Half of the pictures are flipped where the ranges say so."""
         flips = [draw_variant(np.random.default_rng(i), Ranges()).flip for i in range(400)]
@@ -138,6 +159,23 @@ class TestCropMatrix:
         assert x.max() <= width + 1e-9
         assert y.min() >= -1e-9
         assert y.max() <= height + 1e-9
+
+    @pytest.mark.parametrize(
+        ("across", "down", "left", "top"),
+        [(0, 0, 0, 0), (1, 0, 150, 0), (0, 1, 0, 50), (0.5, 0.5, 75, 25)],
+    )
+    def test_values_place(self, across: float, down: float, left: float, top: float) -> None:
+        """The crop lies where the variant says."""
+        variant = Variant(share=0.25, across=across, down=down)
+        x, y = crop_matrix(100, 200, variant) @ CORNERS
+        assert (x.min(), x.max()) == pytest.approx((left, left + 50))
+        assert (y.min(), y.max()) == pytest.approx((top, top + 50))
+
+    def test_values_aspect(self) -> None:
+        """It is as much wider than high as the variant says."""
+        for aspect in (0.5, 1.0, 2.0):
+            x, y = crop_matrix(300, 300, Variant(aspect=aspect)) @ CORNERS
+            assert np.ptp(x) / np.ptp(y) == pytest.approx(aspect)
 
     @FEW
     @given(st.integers(1, 500), st.integers(1, 500), variants)

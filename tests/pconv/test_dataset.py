@@ -9,7 +9,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pconv.dataset import Batches, ImageSet, Loader, as_network_input, pack_images, pack_masks
+from pconv.dataset import (
+    Batches,
+    ImageSet,
+    Loader,
+    _fits,
+    as_network_input,
+    pack_images,
+    pack_masks,
+)
 from pconv.errors import DataError, ImageError, MaskError
 from pconv.images import read_image, read_mask, write_image, write_mask
 
@@ -59,6 +67,12 @@ class TestImageSet:
             ImageSet(images, one.masks).digest,
         }
         assert len(digests) == 3
+
+    def test_digest_in_slices(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """However few items are hashed at once, all are."""
+        whole = random_set().digest
+        monkeypatch.setattr("pconv.dataset._HASH_BYTES", 1)
+        assert random_set().digest == whole
 
 
 class TestPack:
@@ -176,13 +190,14 @@ class TestBatches:
 
     def test_epochs_and_seeds_differ(self) -> None:
         """Each epoch and each seed has an order of its own, the same when asked again."""
-        orders = [
-            Batches(50, 50, 5, seed).of_epoch(epoch).tobytes()
-            for seed in (0, 1)
-            for epoch in (1, 2)
-        ]
-        assert len(set(orders)) == 4
-        assert Batches(50, 50, 5, 0).of_epoch(1).tobytes() == orders[0]
+        for which in (0, 1):  # images and masks
+            orders = [
+                Batches(50, 50, 5, seed).of_epoch(epoch)[..., which].tobytes()
+                for seed in (0, 1)
+                for epoch in (1, 2)
+            ]
+            assert len(set(orders)) == 4
+            assert Batches(50, 50, 5, 0).of_epoch(1)[..., which].tobytes() == orders[0]
 
     def test_image_and_mask_are_independent(self) -> None:
         """As many masks as images do not pair off with them."""
@@ -217,6 +232,15 @@ class TestLoader:
         for (images, masks), wanted in zip(batches, numbers, strict=True):
             np.testing.assert_array_equal(images.numpy(), made.images[wanted[:, 0]])
             np.testing.assert_array_equal(masks.numpy(), made.masks[wanted[:, 1]])
+
+    def test_fits(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A set lies on a GPU that has four times as much free memory, and never on the CPU."""
+        made = random_set()
+        size = made.images.nbytes + made.masks.nbytes
+        for free, wanted in ((4 * size, False), (4 * size + 4, True)):
+            monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _, free=free: (free, free))
+            assert _fits(made, torch.device("cuda")) is wanted
+            assert not _fits(made, CPU)
 
     @pytest.mark.parametrize("resident", [False, True])
     def test_empty(self, resident: bool, monkeypatch: pytest.MonkeyPatch) -> None:

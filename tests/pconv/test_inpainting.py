@@ -194,6 +194,23 @@ class TestInpaint:
         assert (filled[known] == image[known]).all()
         assert changed(image, filled)[~known].mean() > 0.9
 
+    def test_window_size(self, weights: Path) -> None:
+        """Windows are as large as the training images, which the file of weights names."""
+        image, known = scene(70, 90)
+        filled = inpaint(image, known, weights=weights)
+        assert (filled == inpaint(image, known, weights=weights, window_px=32)).all()
+        assert (filled != inpaint(image, known, weights=weights, window_px=64)).any()
+
+    def test_network_in_training(self) -> None:
+        """A network in training mode is put into evaluation mode, and its statistics stay."""
+        torch.manual_seed(0)
+        network = PConvUNet(width=2, levels=3).train()
+        before = {name: value.clone() for name, value in network.state_dict().items()}
+        inpaint(*scene(40, 40), weights=network)
+        assert not network.training
+        for name, value in network.state_dict().items():
+            assert torch.equal(value, before[name])
+
     def test_overwritten_weights(self, tmp_path: Path) -> None:
         """Weights that are trained anew are read anew."""
         image, known = scene(32, 32)
@@ -259,6 +276,23 @@ class TestInpaintBatch:
             alone = inpaint(image, known, weights=weights)
             assert (result[known] == image[known]).all()
             assert np.abs(result.astype(int) - alone).max() <= 1
+
+    def test_several_batches(self, weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """More pictures than go through the network at once keep their own masks."""
+        monkeypatch.setattr("pconv.inpainting._BATCH_PIXELS", 2 * 32 * 32)
+        images, masks = zip(*[scene(32, 32, seed) for seed in range(5)], strict=True)
+        filled = inpaint_batch(images, masks, weights=weights)
+        assert len(filled) == 5
+        for result, image, known in zip(filled, images, masks, strict=True):
+            assert (result[known] == image[known]).all()
+            assert changed(image, result)[~known].mean() > 0.9
+
+    def test_max_side(self, weights: Path) -> None:
+        """Pictures are reduced in a batch as they are alone."""
+        images, masks = zip(*[scene(32, 32, seed) for seed in range(2)], strict=True)
+        filled = inpaint_batch(images, masks, weights=weights, max_side=16)
+        for result, image, known in zip(filled, images, masks, strict=True):
+            assert (result == inpaint(image, known, weights=weights, max_side=16)).all()
 
     def test_array(self, weights: Path) -> None:
         """An array of pictures is a sequence of pictures, small pictures of mixed kinds too."""

@@ -389,3 +389,9 @@ class TestInpaintingLoss:
         tensors[which] = tensors[which][..., :1]
         with pytest.raises(ShapeError, match="wanted"):
             InpaintingLoss(None, PIXEL_TERMS)(*tensors)
+
+    def test_raises_on_batches(self) -> None:
+        """Neither as many truths as outputs nor one is refused."""
+        output, truth, mask = scene()
+        with pytest.raises(ShapeError, match="wanted"):
+            InpaintingLoss(None, PIXEL_TERMS)(output, truth[[0, 1, 1]], mask)

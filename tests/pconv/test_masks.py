@@ -118,6 +118,17 @@ class TestEveryGenerator:
             assert low <= hole_share(known) <= high
 
     @pytest.mark.parametrize("generator", GENERATORS)
+    def test_values_everywhere(self, generator: Generator) -> None:
+        """In an oblong mask holes are as frequent left as right, and reach every border."""
+        holes = [~generator(np.random.default_rng([9, item]), 48, 96) for item in range(300)]
+        frequency = np.mean(holes, axis=0)
+        left, right = frequency[:, :48].mean(), frequency[:, 48:].mean()
+        assert left == pytest.approx(right, rel=0.2)
+        if generator is not blocks:  # what is left over beside its grid is known
+            for border in (frequency[0], frequency[-1], frequency[:, 0], frequency[:, -1]):
+                assert border.any()
+
+    @pytest.mark.parametrize("generator", GENERATORS)
     def test_raises_one_pixel(self, generator: Generator) -> None:
         """One pixel can't be neither hole nor known, so it is refused at once."""
         with pytest.raises(MaskError, match="1x1 pixels"):
@@ -193,6 +204,16 @@ class TestRandomWalk:
         shares = hole_shares(random_walk, 200, 1, directions=4, steps_per_pixel=1.0)
         assert np.mean(shares) == pytest.approx(0.203, abs=0.01)
         assert np.std(shares) == pytest.approx(0.030, abs=0.006)
+
+    def test_values_start(self) -> None:
+        """Walks start anywhere."""
+        holes = [
+            ~random_walk(np.random.default_rng(seed), 48, 96, steps_per_pixel=0.002, hole_share=ANY)
+            for seed in range(400)
+        ]
+        rows, columns = np.nonzero(np.any(holes, axis=0))
+        assert np.bincount(rows // 12).min() > 100
+        assert np.bincount(columns // 24).min() > 100
 
     def test_values_connected(self) -> None:
         """The holes of one walk hang together."""
@@ -350,6 +371,14 @@ class TestVary:
         turned = [np.rot90(m, k) for m in (mask, mask[:, ::-1]) for k in range(4)]
         varied = vary(np.random.default_rng(seed), mask, 12, 12)
         assert any(np.array_equal(varied, one) for one in turned)
+
+    def test_values_all(self) -> None:
+        """All eight symmetries come, and crops of all places."""
+        mask = np.random.default_rng(0).random((8, 24)) < 0.5
+        square = {vary(np.random.default_rng(i), mask[:, :8], 8, 8).tobytes() for i in range(100)}
+        assert len(square) == 8
+        crops = {vary(np.random.default_rng(i), mask, 8, 8).tobytes() for i in range(400)}
+        assert len(crops) > 110  # of 8 symmetries at 17 places
 
     @FEW
     @given(known_masks(), seeds, sides, sides)

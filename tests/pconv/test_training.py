@@ -279,6 +279,43 @@ class TestTrain:
         plain = run(tmp_path / "plain", plan).progress.records[0]
         other = run(tmp_path / "other", replace(plan, **options)).progress.records[0]
         assert other == pytest.approx(plain, rel=2e-2)
+        assert other != plain or "precision" not in options
+
+    def test_annealed(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """An annealed rate falls from step to step, also within an epoch and after a resumption."""
+        plan, rates = replace(PLAN, anneal=True), []
+        take_step = training._Learner.step
+
+        def step(learner: training._Learner, *batch: torch.Tensor | float) -> object:
+            rates.append(batch[2])
+            return take_step(learner, *batch)
+
+        monkeypatch.setattr(training._Learner, "step", step)
+        with monkeypatch.context() as patch:
+            stop_at(STEPS + 1, patch)
+            with pytest.raises(TrainingStopped):
+                run(tmp_path, plan)
+        run(tmp_path, plan)
+        steps = range(plan.epochs * STEPS)
+        assert rates == [plan.learning_rate_after(step / STEPS) for step in steps]
+
+    def test_features_seed(self, tmp_path: Path) -> None:
+        """Random features are those of their seed."""
+        short = {"epochs": 1, "first_epoch": 1, "finetune_from_epoch": 1}
+        losses = [
+            run(tmp_path / f"{seed}", replace(METHOD, features_seed=seed, **short))
+            for seed in (0, 1)
+        ]
+        first, second = (trained.progress.records[0] for trained in losses)
+        assert first["perceptual"] != pytest.approx(second["perceptual"], rel=1e-3)
+
+    def test_threads(self, tmp_path: Path) -> None:
+        """The steps run on as many threads as the plan says."""
+        found = []
+        hooks = Hooks(on_epoch=lambda _: found.append(torch.get_num_threads()))
+        short = {"epochs": 1, "first_epoch": 1, "finetune_from_epoch": 1}
+        run(tmp_path, replace(PLAN, threads=PLAN.threads + 1, **short), hooks=hooks)
+        assert found == [PLAN.threads + 1]
 
     @pytest.mark.slow
     @pytest.mark.parametrize(

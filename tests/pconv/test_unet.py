@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pconv import PConvUNet
 from pconv.errors import ParameterError, ShapeError
-from pconv.unet import PlainUNet, build_unet, composite, describe, table
+from pconv.unet import PlainUNet, build_unet, composite, describe, mirrored, table
 from pconv.upsampling import WORTH_FOLDING, twice, upsampled_conv2d
 
 ROOT = Path(__file__).parents[2]
@@ -302,6 +302,8 @@ class TestPConvUNet:
             model(image, mask.expand_as(image))
         with pytest.raises(ShapeError, match=r"image has shape \(2, 1, 64, 64\), wanted \(B, 3"):
             model(mask, mask)
+        with pytest.raises(ShapeError, match=r"image has shape \(2, 3, 0, 64\)"):
+            model(image[:, :, :0], mask[:, :, :0])
 
 
 class TestPlainUNet:
@@ -331,6 +333,13 @@ class TestPlainUNet:
 @pytest.mark.parametrize("kind", ["pconv", "plain"])
 class TestUNet:
     """What both networks promise."""
+
+    def test_first_weights(self, kind):
+        """Kernels start with He's deviation, sqrt(2 / fan-in)."""
+        torch.manual_seed(0)
+        for layer in build_unet(kind, width=32, levels=3).layers():
+            weight = layer.conv.weight
+            assert weight.std().item() == pytest.approx((2 / weight[0].numel()) ** 0.5, rel=0.05)
 
     def test_modes_return_the_model(self, kind):
         """``eval()`` and ``train()`` return the model."""
@@ -419,6 +428,20 @@ class TestBuildUNet:
         """What can't be built is named, with what could."""
         with pytest.raises(ParameterError, match=match):
             build_unet(**arguments)
+
+
+class TestMirrored:
+    """The mean of four flips."""
+
+    def test_values(self):
+        """It is the mean of the four, and a flipped picture has the flipped fill, bit for bit."""
+        model, (image, mask) = small().eval(), example(17)
+        fill, flips = mirrored(model), ((), (3,), (2,), (2, 3))
+        for dims in flips:
+            flipped = fill(image.flip(dims), mask.flip(dims))
+            assert torch.equal(flipped, fill(image, mask).flip(dims))
+        fills = [model(image.flip(dims), mask.flip(dims)).flip(dims) for dims in flips]
+        torch.testing.assert_close(fill(image, mask), torch.stack(fills).mean(dim=0))
 
 
 class TestComposite:

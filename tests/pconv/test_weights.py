@@ -172,6 +172,16 @@ class TestLoadWeights:
         save_file(model.state_dict(), saved, {"pconv": "1", **words})
         assert load_weights(saved).hyperparameters() == model.hyperparameters()
 
+    def test_not_finite(self, saved):
+        """Values that are no numbers are refused, with the tensor's name."""
+        model = network()
+        words = {k: str(v) for k, v in model.hyperparameters().items()}
+        tensors = model.state_dict()
+        tensors["encoder.0.conv.weight"].view(-1)[5] = float("nan")
+        save_file(tensors, saved, {"pconv": "1", **words})
+        with pytest.raises(WeightsError, match=r"encoder\.0\.conv\.weight .* not finite; train"):
+            load_weights(saved)
+
     def test_other_kind_of_number(self, saved):
         """Tensors of integers where weights are wanted are refused."""
         model = network()

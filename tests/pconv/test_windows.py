@@ -125,6 +125,16 @@ class TestPlaceWindows:
             assert ndimage.label(inside)[1] == 1
             assert inside.sum() == 64
 
+    def test_cuts_no_diagonal(self) -> None:
+        """Pixels that touch at their corners are one hole."""
+        holes = np.zeros((60, 60), bool)
+        line = np.zeros_like(holes)
+        line[np.arange(26, 34), np.arange(26, 34)] = True
+        holes[20, 5] = True
+        windows = place_windows(holes | line, SMALL)
+        assert any(line[rows, columns][3:-3, 3:-3].sum() == 8 for rows, columns in windows)
+        assert len(windows) == 2
+
     @given(seed=seeds, height=sides, width=sides, length=st.integers(1, 12))
     @settings(deadline=None, max_examples=50)
     def test_bound(self, seed: int, height: int, width: int, length: int) -> None:
@@ -312,6 +322,15 @@ class TestPasteEnlarged:
         paste_enlarged(image, np.full((20, 20, 3), 0.4, np.float32), where)
         assert (image[where] == 102).all()
         assert (image[~where] == 0).all()
+
+    def test_smooth(self) -> None:
+        """An enlarged ramp is a ramp, without steps."""
+        ramp = np.linspace(0, 1, 20, dtype=np.float32)
+        coarse = np.broadcast_to(ramp[:, None], (20, 20, 3))
+        image = np.zeros((40, 40, 3), np.float32)
+        paste_enlarged(image, coarse, np.ones((40, 40), bool))
+        steps = np.diff(image[20, 4:-4, 0])
+        assert 0.5 / 38 < steps.min() < steps.max() < 1.5 / 38
 
 
 class TestRanges:

@@ -179,6 +179,15 @@ class TestDrawMask:
         assert 0.2 < 1 - known.mean() <= 0.3
         assert known[:3].all()
 
+    def test_values_hole_shares(self) -> None:
+        """The paper's kinds keep to the hole shares of the parameters, rectangles to their own."""
+        changed = {"hole_share_min": 0.2, "hole_share_max": 0.3, "rectangles_hole_share_max": 0.25}
+        params = masks_params(**changed)
+        for kind, most in (("walk", 0.3), ("strokes", 0.3), ("rectangles", 0.25)):
+            for seed in range(20):
+                known = draw_mask(np.random.default_rng(seed), kind, params, [])
+                assert 0.2 <= 1 - known.mean() <= most
+
     @pytest.mark.parametrize(
         ("name", "value"),
         [
@@ -186,6 +195,7 @@ class TestDrawMask:
             ("walk_steps_per_pixel", 0.5),
             ("walk_directions", 4),
             ("strokes_max_each", 3),
+            ("strokes_min_thickness_px", 1),
             ("strokes_max_thickness_share", 0.1),
             ("rectangles_max", 1),
             ("rectangles_min_side_share", 0.3),
@@ -200,7 +210,7 @@ class TestDrawMask:
                 draw_mask(np.random.default_rng(seed), kind, params, []).tobytes()
                 for seed in range(5)
             ]
-            for params in (masks_params(), masks_params(**{name: value}))
+            for params in (masks_params(size_px=96), masks_params(size_px=96, **{name: value}))
         ]
         assert masks[0] != masks[1]
 
@@ -217,6 +227,17 @@ class TestGivenMasks:
         make(params, tmp_path)
         assert {row["kind"] for row in rows(tmp_path / "train")} == {"folder"}
         assert len(items(tmp_path / "train")) == 4
+
+    def test_values_each(self, tmp_path: Path) -> None:
+        """All masks of the folder are used."""
+        for count in (3, 9, 15):
+            known = np.ones((32, 32), np.bool_)
+            known[:count] = False
+            write_mask(tmp_path / f"given/{count}.png", known)
+        params = masks_params(kinds=["folder"], folder=str(tmp_path / "given"), valid=2)
+        make(params, tmp_path)
+        shares = {round(32 * float(row["hole_share"])) for row in rows(tmp_path / "train")}
+        assert shares == {3, 9, 15}
 
     def test_raises_empty(self, tmp_path: Path) -> None:
         """An empty folder of masks is refused by name."""

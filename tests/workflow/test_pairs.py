@@ -1,5 +1,6 @@
 """The table of pairs goes through its file unharmed, and a pair's pictures fit together."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -93,6 +94,15 @@ class TestLoadPair:
         assert np.all(image[known] == 200)
         assert np.all(image[~known] == 0)
         assert 0 < np.count_nonzero(~known) < 400
+
+    @pytest.mark.parametrize("place", [0.0, 0.25, 1.0])
+    def test_place(self, raw: Path, place: float) -> None:
+        """Wherever along the photo the square lies, photo and mask lie alike."""
+        pair = replace(self.pair("valid/ec/3/3_5.png", "ec"), place=place)
+        image, known = load_pair(pair, raw, raw / "nowhere")
+        assert not known.all()
+        assert np.all(image[known] == 200)
+        assert np.all(image[~known] == 0)
 
     def test_generated(self, raw: Path, tmp_path: Path) -> None:
         """A generated mask comes from the other folder, and as it is."""

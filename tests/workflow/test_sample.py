@@ -111,6 +111,18 @@ class TestDrawGenerated:
         assert len({pair.id for pair in pairs}) == 30
         assert sorted(Counter(pair.photo for pair in pairs).values()) == [4] * 5 + [5] * 2
 
+    def test_one_pair_more(self) -> None:
+        """Which photos have a pair more is drawn too."""
+        most = set()
+        for seed in range(10):
+            pairs = draw_generated("walk", self.photos, self.masks, 8, SIZE_PX, seed)
+            most |= {photo for photo, n in Counter(p.photo for p in pairs).items() if n == 2}
+        assert len(most) > 3
+
+    def test_first_rows(self) -> None:
+        """The first rows are a draw of their own, of many photos."""
+        assert len({pair.photo for pair in self.draw(self.photos, 70)[:14]}) > 4
+
     def test_a_new_photo_moves_no_other_draw(self) -> None:
         """With a photo more, the old pairs are among those of before."""
         before, after = self.draw(self.photos[:6], 30), self.draw(self.photos, 30)
@@ -188,8 +200,12 @@ class TestSample:
             pair.id for pair in self.run(raw, seven)
         ]
 
-    def test_outside_the_middle(self, raw: Path, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("columns", [slice(0, 4), slice(36, 40)])
+    def test_outside_the_middle(self, raw: Path, tmp_path: Path, columns: slice) -> None:
         """A hole outside the middle of the photo moves the square, so that every pair counts."""
+        outside = np.ones((24, 40), dtype=np.bool_)
+        outside[:, columns] = False
+        write_mask(raw / "valid/ec/0/0_0.png", outside)
         masks = make_masks(tmp_path / "masks", 1)
         pairs = self.run(raw, masks, self.params.model_copy(update={"pairs": 20}))
         places = {pair.id: pair.place for pair in pairs}
