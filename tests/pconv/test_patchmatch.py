@@ -180,6 +180,13 @@ class TestPlaces:
         assert module._best_radius(hole_in_middle(40, 10)) == 3
         assert module._best_radius(lines) == 2
         assert module._best_radius(board) == 0
+        assert module._best_radius(np.ones((14, 14), bool)) == 3  # 64 patches of 7×7
+        assert module._best_radius(np.ones((13, 14), bool)) == 2  # 56
+
+    def test_trust_by_depth(self) -> None:
+        """A hole weighs an eighth at its border, and half as much with each of four more steps."""
+        trust = module._trust(hole_in_middle(30, 20))
+        assert trust[15, 3:12].tolist() == [128, 128, 16, 8, 4, 2, 1, 1, 1]
 
     @given(mask=known_masks())
     @few
@@ -192,6 +199,41 @@ class TestPlaces:
         inner = trust[1:][~mask[1:] & ~mask[:-1]], trust[:-1][~mask[1:] & ~mask[:-1]]
         assert (inner[0] <= 2 * inner[1]).all()
         assert (inner[1] <= 2 * inner[0]).all()
+
+
+class TestFirstField:
+    """Where the search starts."""
+
+    def test_values(self) -> None:
+        """Matches are twice as far as on the coarser level, wherever there is a source."""
+        level, state = level_of(speckle(32), hole_in_middle(32, 8)), module._random_state(1)
+        above = np.stack(np.indices((16, 16)), axis=-1) - [4, 0]
+        coarser = module._Solution(speckle(16), above, level.radius)
+        field = module._first_field(level, coarser, state)
+        wanted = level.centres - [8, 0]
+        usable = level.sources[wanted[:, 0], wanted[:, 1]]
+        assert 20 < usable.sum() < len(usable)
+        found = field[level.centres[:, 0], level.centres[:, 1]]
+        np.testing.assert_array_equal(found[usable], wanted[usable])
+        assert level.sources[found[:, 0], found[:, 1]].all()
+
+
+class TestHandedOn:
+    """Propagation."""
+
+    def test_values(self) -> None:
+        """A pixel is handed the match of the one visited before it, moved by one as it is."""
+        field = np.full((5, 6, 2), module.NO_MATCH)
+        field[2, 3] = 10, 20
+        for target, step, axis, wanted in (
+            ((3, 3), 1, 0, (11, 20)),
+            ((2, 4), 1, 1, (10, 21)),
+            ((1, 3), -1, 0, (9, 20)),
+            ((2, 2), -1, 1, (10, 19)),
+            ((0, 0), 1, 0, (module.NO_MATCH, module.NO_MATCH)),
+            ((4, 4), 1, 0, (module.NO_MATCH, module.NO_MATCH)),
+        ):
+            assert module._handed_on(field, target, step, axis) == wanted
 
 
 class TestSearch:

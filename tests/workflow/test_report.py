@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields, replace
 from html.parser import HTMLParser
 from itertools import product
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -19,19 +20,28 @@ from PIL import Image
 
 from pconv.errors import DataError, WeightsError
 from pconv.images import Mask, Pixels, write_image, write_mask
+from pconv.resizing import fit_mask
 from pconv.unet import build_unet
 from pconv.weights import save_weights
 from workflow.fills import fill_pairs
 from workflow.pairs import KINDS, Pair, read_pairs, write_pairs
 from workflow.params import ReportParams
-from workflow.reporting import examples, gallery, provenance
+from workflow.reporting import examples, gallery, pictures, provenance
+from workflow.reporting.charts import share_figure
 from workflow.reporting.curves import read_curves
 from workflow.reporting.evaluation import IDENTICAL_DB, read_evaluation
-from workflow.reporting.examples import Sources, load_examples, nearest, spread
-from workflow.reporting.names import BUCKETS, METRICS, method_label, number
-from workflow.reporting.page import Shown
+from workflow.reporting.examples import (
+    MIN_HOLE_SHARE,
+    Sources,
+    choose,
+    load_examples,
+    nearest,
+    spread,
+)
+from workflow.reporting.names import BUCKETS, METRIC_OF, METRICS, method_label, number
+from workflow.reporting.page import Shown, Wipe, _first_layer
 from workflow.reporting.summary import compare, summarise
-from workflow.reporting.tables import Cell, Table, share_table
+from workflow.reporting.tables import Cell, Table, comparison_tables, group_table, share_table
 from workflow.stages.report import Inputs, Outputs, main, write_report
 
 SIZE_PX = 32
@@ -283,6 +293,18 @@ class TestWriteReport:
         assert set(headline["ec"]) == {"psnr_hole"}
         assert all(numbers.items() <= tree[kind].items() for kind, numbers in headline.items())
 
+    def test_share_csv(self, reported: Project) -> None:
+        """psnr_by_hole_share.csv holds the numbers of table.csv, a column a method."""
+        outputs = reported.outputs()
+        found = pd.read_csv(outputs.figures / "psnr_by_hole_share.csv", index_col="hole_share")
+        assert list(found.columns) == ["pconv-first", "pconv-last", "mean", "telea"]
+        table = pd.read_csv(outputs.csv).set_index(["kind", "metric", "hole_share", "method"])
+        table = table.sort_index()
+        wanted = table.loc["all kinds", "psnr_hole"]["mean"]
+        for share, row in found.iterrows():
+            for method, value in row.items():
+                assert value == pytest.approx(wanted[share, method], rel=1e-5)
+
     def test_paper_beside(self, reported: Project) -> None:
         """The paper's numbers stand beside the EC and OR numbers, with the note on them."""
         text = reported.outputs().table.read_text()
@@ -423,6 +445,20 @@ class TestReadEvaluation:
         assert set(evaluation.identical) == set(METHODS)
         assert evaluation.values[("telea", "psnr_hole")].max() == IDENTICAL_DB
 
+    def test_caps_decibels_only(self, project: Project) -> None:
+        """A loss may be larger than 100."""
+        project.edit(lambda table: table.assign(total="295.5"))
+        assert read_evaluation(project.inputs.evaluation).values["telea", "total"].max() == 295.5
+
+    @pytest.mark.parametrize(
+        ("share", "bucket"), [("0.01", "up to 1 %"), ("0.1", "1-10 %"), ("0.6", "50-60 %")]
+    )
+    def test_bucket_edges(self, project: Project, share: str, bucket: str) -> None:
+        """A share that is the end of a bucket belongs to it."""
+        pairs = set(project.edit(lambda table: table.assign(hole_share=share))["pair"])
+        facts = read_evaluation(project.inputs.evaluation).facts
+        assert set(facts.loc[sorted(pairs), "bucket"]) == {bucket}
+
     def test_empty_shard(self, project: Project) -> None:
         """A shard without a pair is no error as long as another has some."""
         folder = project.root / "evaluation/0002"
@@ -521,6 +557,14 @@ class TestReadCurves:
         assert curves["plain_train_total"].dropna().tolist() == [3]
         assert len(curves) == 3
 
+    def test_logged_twice(self, project: Project) -> None:
+        """Of an epoch that a resumed training logged twice the later line stands."""
+        path = project.root / "models/pconv/log.jsonl"
+        path.write_text(path.read_text() + '{"epoch": 2, "total": 9}\n')
+        curves = read_curves(project.inputs.models)
+        assert curves["epoch"].tolist() == [1, 2, 3]
+        assert curves["train_total"].tolist() == [3, 9, 1]
+
     @pytest.mark.parametrize("line", ["{", "[1]", '{"total": 1}', '{"epoch": 4, "total": "x"}'])
     def test_damaged_raises(self, project: Project, line: str) -> None:
         """A damaged line is named by its number."""
@@ -557,6 +601,23 @@ class TestChoice:
         """As many as asked for and there are, none twice, best first."""
         assert spread(self.RANKED, 3) == ["p1", "p2", "p4"]
         assert sorted(spread(self.RANKED, 9)) == list(self.RANKED.index)
+
+    def test_choose(self, reported: Project) -> None:
+        """Pairs are ranked by our network's PSNR in the hole; small holes are extremes only."""
+        evaluation = read_evaluation(reported.inputs.evaluation)
+        choice = choose(evaluation, examples=2, extremes=2, error_pair=None)
+        scores, kinds = evaluation.values["pconv-last", "psnr_hole"], evaluation.facts["kind"]
+        assert choice.judge == "pconv-last"
+        assert choice.extremes["Best"][0] == scores.idxmax()
+        assert choice.extremes["Worst"][-1] == scores.idxmin()
+        middle = scores[choice.extremes["Median"]].mean()
+        assert scores.quantile(0.4) < middle < scores.quantile(0.6)
+        for ids, kind in ((choice.ec, "ec"), (choice.or_, "or")):
+            assert set(kinds[ids]) == {kind}
+            assert scores[ids].is_monotonic_decreasing
+        assert set(kinds[choice.hero]) == {"or", "strokes"}
+        shown = [*choice.ec, *choice.or_, *choice.hero, choice.error]
+        assert evaluation.facts.loc[shown, "hole_share"].min() >= MIN_HOLE_SHARE
 
 
 class TestLoadExamples:
@@ -600,11 +661,86 @@ class TestCompare:
         assert row["low"] <= row["difference"] <= row["high"]
         assert row["pairs"] == len(differences)
 
+    def test_printed(self, reported: Project) -> None:
+        """The table prints wins in per cent and differences with their sign."""
+        found = compare(read_evaluation(reported.inputs.evaluation), draws=100, seed=1)
+        labels = {method: method for method in METHODS}
+        table = next(t for t in comparison_tables(found, labels, "pconv-last") if "EC (" in t.title)
+        rows = {row[0].text: row[1:] for row in table.rows}
+        for method in ("pconv-first", "telea", "mean"):
+            row = found.set_index(["group", "method"]).loc["ec", method]
+            wins, difference = rows[method][:2]
+            assert wins.text == f"{100 * row['wins']:.0f} %"
+            assert wins.interval == f"[{100 * row['wins_low']:.0f}, {100 * row['wins_high']:.0f}]"
+            assert difference.text == f"{row['difference']:+.2f}"
+            assert difference.interval == f"[{row['low']:+.2f}, {row['high']:+.2f}]"
+
     def test_alone(self, reported: Project) -> None:
         """Without another method there is nothing to compare."""
         evaluation = read_evaluation(reported.inputs.evaluation)
         alone = replace(evaluation, values=evaluation.values[["pconv-last"]])
         assert compare(alone, draws=100, seed=1).empty
+
+
+class TestGroupTable:
+    """All metrics of one group."""
+
+    def test_best(self, reported: Project) -> None:
+        """Bold is the highest PSNR and the lowest L1 of those on the most pairs; no L_TV is."""
+        evaluation = read_evaluation(reported.inputs.evaluation)
+        values = evaluation.values.copy()
+        values["mean", "psnr"] = np.where(np.arange(len(values)) < 9, 99.0, np.nan)
+        summary = summarise(replace(evaluation, values=values), draws=100, seed=1)
+        labels = {method: method for method in evaluation.methods}
+        rows = {row[0].text: row[1:] for row in group_table(summary, "all", labels).rows}
+        full = ["pconv-first", "pconv-last", "telea"]
+        for column, methods, choose_best in (("psnr", full, max), ("l1", METHODS, min)):
+            best = choose_best(methods, key=lambda m, c=column: values[m, c].mean())
+            marked = [cell.best for cell in rows[METRIC_OF[column].label]]
+            assert marked == [method == best for method in labels]
+        assert not any(cell.best for cell in rows["L_TV"])
+
+
+class TestShareFigure:
+    """PSNR against hole share."""
+
+    def test_intervals(self, reported: Project) -> None:
+        """Error bars end where the intervals end."""
+        evaluation = read_evaluation(reported.inputs.evaluation)
+        summary = summarise(evaluation, draws=100, seed=1)
+        labels = {method: method for method in evaluation.methods}
+        panel = share_figure(summary, labels).axes[1]
+        picked = [found for share in BUCKETS if (found := summary.pick("all", share))]
+        for method, drawn in zip(labels, panel.containers, strict=True):
+            entries = [found[method, "psnr_hole"] for found in picked]
+            wanted = [(e.low, e.high) if e.photos > 1 else (e.mean, e.mean) for e in entries]
+            ends = [tuple(segment[:, 1]) for segment in drawn.lines[2][0].get_segments()]
+            np.testing.assert_allclose(ends, wanted)
+
+
+class TestPictures:
+    """What is drawn."""
+
+    def test_error(self) -> None:
+        """The error map has the absolute difference, whichever is brighter."""
+        dark, light = (np.full((2, 2, 3), value, np.uint8) for value in (10, 210))
+        for one, other in ((dark, light), (light, dark)):
+            assert (pictures._error(one, other) == 200).all()
+
+    def test_masks_in_their_square(self, tmp_path: Path) -> None:
+        """A mask is shown as its pair is framed."""
+        mask = np.random.default_rng(0).random((32, 64)) < 0.5
+        write_mask(tmp_path / "valid/ec/0/0_0.png", mask)
+        pair = Pair("p", "valid/gt/0.png", "valid/ec/0/0_0.png", "ec", 0.5, SIZE_PX, 1.0)
+        material = SimpleNamespace(pairs=[pair], sources=Sources(tmp_path, tmp_path, tmp_path))
+        (shown,) = gallery._masks_of(material, "ec")
+        np.testing.assert_array_equal(shown, fit_mask(mask, SIZE_PX, 1.0))
+
+    def test_first_layer(self) -> None:
+        """The slider starts at the last fill of our network."""
+        names = ["Damaged", "PConv, epoch 2", "PConv, epoch 3", "Telea", "Truth"]
+        assert _first_layer([Wipe("pair", [(name, "") for name in names])]) == 2
+        assert _first_layer([Wipe("pair", [("Damaged", ""), ("Telea", ""), ("Truth", "")])]) == 2
 
 
 class TestShareTable:

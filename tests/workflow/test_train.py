@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from pconv.errors import DataError, ImageError, ParameterError
-from pconv.images import write_image, write_mask
+from pconv.images import read_image, read_mask, write_image, write_mask
 from pconv.losses import LossWeights
+from pconv.resizing import fit_image
 from pconv.stopping import EXIT_OUT_OF_TIME
 from pconv.training import code_modules
 from pconv.weights import load_weights, read_about
@@ -174,6 +175,11 @@ class TestHeldOutPairs:
         assert not np.array_equal(first, second)
         for image, wanted in zip(pairs.images, (first, second, second, first, first), strict=True):
             np.testing.assert_array_equal(image, wanted)
+        photo = read_image(folders["raw"] / "valid/gt/0.png")
+        np.testing.assert_array_equal(first, fit_image(photo, SIZE))
+        for number in range(5):
+            mask = read_mask(folders["valid_masks"] / f"{number % 2:04d}/{number:06d}.png")
+            np.testing.assert_array_equal(pairs.masks[number], mask)
 
     @pytest.mark.parametrize("photos", [1, 3, 6])
     def test_kinds(self, folders: dict[str, Path], photos: int) -> None:
@@ -196,6 +202,18 @@ class TestHeldOutPairs:
             held_out_pairs(folders["raw"], folders["valid_masks"], 9, SIZE)
         with pytest.raises(DataError, match=r"valid/gt: no photos"):
             held_out_pairs(tmp_path / "empty", folders["valid_masks"], 2, SIZE)
+
+    def test_order(self, folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+        """In whatever order the file system lists them, the pairs are the same."""
+        wanted = held_out_pairs(folders["raw"], folders["valid_masks"], 5, SIZE)
+        listed = Path.glob
+        for is_reversed in (False, True):
+            monkeypatch.setattr(
+                Path, "glob", lambda *a, r=is_reversed: iter(sorted(listed(*a), reverse=r))
+            )
+            found = held_out_pairs(folders["raw"], folders["valid_masks"], 5, SIZE)
+            np.testing.assert_array_equal(found.images, wanted.images)
+            np.testing.assert_array_equal(found.masks, wanted.masks)
 
 
 class TestPlanOf:
