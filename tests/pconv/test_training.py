@@ -167,6 +167,15 @@ class TestTrain:
         run(tmp_path)
         assert "not resumed" in caplog.text
 
+    def test_checkpoint_of_other_torch(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A checkpoint left by another version of torch is not resumed."""
+        run(tmp_path)
+        monkeypatch.setattr("pconv.training.torch.__version__", "0.0")
+        run(tmp_path)
+        assert "not resumed" in caplog.text
+
     def test_damaged_checkpoint(
         self, unstopped: TrainedRun, tmp_path: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
