@@ -278,13 +278,8 @@ def _reopen(packed: Path, note: Path, sources: str) -> NDArray[Any] | None:
             return array
     except FileNotFoundError:
         return None
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-        TokenError,
-    ) as error:  # the last: the header's
+    # NumPy reads a header as Python, and lets the tokenizer's error through.
+    except (OSError, ValueError, KeyError, TypeError, TokenError) as error:
         log.warning("%s: not readable (%s); packing anew", packed, error)
         return None
     log.warning("%s: damaged; packing anew", packed)

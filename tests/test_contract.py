@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from workflow.code import WITHOUT_EFFECT, is_code, stage_code, wrong_code_deps
-from workflow.graph import Stage, load_stages
+from workflow.graph import Stage, is_within, load_stages
 from workflow.params import Params
 
 ROOT = Path(__file__).parent.parent
@@ -18,7 +18,7 @@ MADE = {output: stage.name for stage in STAGES for output in stage.outputs}
 
 def lies_in(path: str, places: Iterable[str]) -> bool:
     """Return whether a path is one of the places, or in one that is a folder."""
-    return any(path == p or (p.endswith("/") and path.startswith(p)) for p in places)
+    return any(is_within(path, place) for place in places)
 
 
 @pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.name)

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from tests.project_copy import clone, run
-from workflow.graph import load_stages
+from workflow.graph import is_within, load_stages
 
 STAGES = ["download", "augment", "masks", "train", "sample", "evaluate", "report"]
 
@@ -59,7 +59,7 @@ def with_followers(root: Path, names: set[str]) -> set[str]:
         found |= {
             stage.name
             for stage in stages
-            if any(path.startswith(folder) for path in stage.inputs for folder in made)
+            if any(is_within(path, output) for path in stage.inputs for output in made)
         }
     return found
 

@@ -97,7 +97,7 @@ def job_inputs(stage: Stage, stages: list[Stage]) -> list[str]:
     made_by = {output: other for other in stages for output in other.outputs}
     paths = [str(SECTION_FILES / f"{stage.section}.json")]
     for path in stage.inputs:
-        made = next((output for output in made_by if _is_within(path, output)), path)
+        made = next((output for output in made_by if is_within(path, output)), path)
         shards = made_by[made].shard_names if made in made_by else []
         paths += [f"{made}{shard}" for shard in shards] or [made]
     return list(dict.fromkeys(paths))
@@ -128,10 +128,10 @@ def job_resources(stage: Stage) -> dict[str, int]:
 def is_result(stage: Stage, stages: list[Stage]) -> bool:
     """Return whether no stage reads what this one makes."""
     read = [path for other in stages for path in other.inputs]
-    return not any(_is_within(path, output) for path in read for output in stage.outputs)
+    return not any(is_within(path, output) for path in read for output in stage.outputs)
 
 
-def _is_within(path: str, output: str) -> bool:
+def is_within(path: str, output: str) -> bool:
     """Return whether a path is an output, or lies in an output that is a folder."""
     return path == output or (output.endswith("/") and path.startswith(output))
 

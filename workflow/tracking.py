@@ -120,8 +120,7 @@ class Run:
         from mlflow.entities import Param
 
         known = self._client.get_run(self._id).data.params
-        flat = {k: as_yaml(v)[:_MAX_TEXT] for k, v in flatten(params).items() if k not in known}
-        new = [Param(key, value) for key, value in flat.items()]
+        new = [Param(key, value) for key, value in _texts(params).items() if key not in known]
         for start in range(0, len(new), 100):  # the server takes 100 a call
             self._client.log_batch(self._id, params=new[start : start + 100])
 
@@ -367,8 +366,7 @@ def _log_finished(training: Trained, reports: Path | None) -> bool:
         run.log_files(training.log, folder="models")
         if reports is not None:
             tree = training.params_tree()
-            how = flatten({name: tree[name] for name in _MEASURING if name in tree})
-            run.log_tags({name: as_yaml(value)[:_MAX_TEXT] for name, value in how.items()})
+            run.log_tags(_texts({name: tree[name] for name in _MEASURING if name in tree}))
             measured = reports / "metrics.json"
             text = partial(text, table=hole_psnr_table(measured, training.folder.parent))
             run.log_data("evaluation", partial(data_of, "sample", made=True))
@@ -386,6 +384,11 @@ def _log_training(run: Run, training: Training) -> None:
     tree = training.params_tree()
     run.log_params({name: section for name, section in tree.items() if name not in _MEASURING})
     run.log_data("training", partial(data_of, "train"))
+
+
+def _texts(nested: Mapping[str, object]) -> dict[str, str]:
+    """Return nested values flattened, as ``section.key``, and as text that a server takes."""
+    return {key: as_yaml(value)[:_MAX_TEXT] for key, value in flatten(nested).items()}
 
 
 def _name(training: Training) -> str:
