@@ -25,6 +25,9 @@ class TrainingPlan:
         width: Filters of its first row.
         levels: Rows of its encoder.
         centre: What its rows see as zero; see `pconv.unet.UNet`.
+        mask_channel: Whether the mask is one more channel of its image. The paper's has none; with
+            it the network gains about as much as partial convolutions gain over plain ones
+            (reports/mask-channel/).
         batch_size: Images a step, over all processes together.
         epochs: Times the images are gone through; the last weights are those after it.
         first_epoch: The earlier epoch whose weights are kept too.
@@ -69,6 +72,7 @@ class TrainingPlan:
     threads: int
     weights: LossWeights = field(default_factory=LossWeights)
     centre: Centre = "half"
+    mask_channel: bool = False
     finetune_freezes: Frozen = "encoder"
     anneal: bool = False
     precision: Precision = "float32"
@@ -93,7 +97,7 @@ class TrainingPlan:
 
     def hyperparameters(self) -> dict[str, Any]:
         """Return what `pconv.unet.build_unet` needs to build the network."""
-        names = ("kind", "width", "levels", "centre")
+        names = ("kind", "width", "levels", "centre", "mask_channel")
         return {name: getattr(self, name) for name in names}
 
     def phase(self, epoch: int) -> int:

@@ -77,15 +77,16 @@ class UNet(nn.Module):
             of the picture's known pixels, channel by channel. With ``known`` a lighter or redder
             picture is filled with the same, as much lighter or redder, and all pictures of one
             colour look alike to the rows. The paper does not say what it takes.
+        mask_channel: Whether the mask is one more channel of the image, 1 where known. Figure 4
+            has none: the rows then know of holes what Eq. 1 leaves of them.
 
     Raises:
-        ParameterError: If a size is no integer from 1 to 4096, of levels to 16, or ``centre`` does
-            not exist or has not as many channels on either side.
+        ParameterError: If a size is no integer from 1 to 4096, of levels to 16, ``centre`` does
+            not exist or has not as many channels on either side, or ``mask_channel`` is no bool.
     """
 
     kind: str
     convolution: type[nn.Conv2d]
-    mask_channels: int
     encoder: list[Layer]
     decoder: list[Layer]
 
@@ -96,6 +97,7 @@ class UNet(nn.Module):
         width: int = 64,
         levels: int = 8,
         centre: Centre = "half",
+        mask_channel: bool = False,
     ) -> None:
         super().__init__()
         self._sizes = {
@@ -106,11 +108,14 @@ class UNet(nn.Module):
         }
         _check_sizes(self._sizes)
         _check_centre(centre, in_channels, out_channels)
+        if type(mask_channel) is not bool:
+            raise ParameterError(f"mask_channel is {mask_channel!r}, wanted True or False")
         self.levels = levels
         self.centre = centre
+        self.mask_channel = mask_channel
         self._frozen_rows = 0  # so many rows, encoder first, keep their statistics
         rows = table(out_channels, width, levels)
-        image_channels = in_channels + self.mask_channels
+        image_channels = in_channels + mask_channel
         # Channels at each size, the image first: what the decoder finds on its way up.
         channels = [image_channels, *(row.filters for row in rows[:levels])]
         below = [*channels[:levels]]
@@ -147,10 +152,15 @@ class UNet(nn.Module):
         # from 0 to 1, where every filter first has to unlearn the mean.
         zero = 0.5 if self.centre == "half" else _known_mean(image, mask)
         image = only_known(2 * (image - zero), mask)
+        if self.mask_channel:
+            image = torch.cat([image, mask.to(image.dtype)], dim=1)
         return self._fill(image, mask)[:, :, :height, :width] / 2 + zero
 
     def _fill(self, image: Tensor, mask: Tensor) -> Tensor:
-        """Run the rows on ``X ⊙ M``, around zero, and a bool mask whose size 2^levels divides."""
+        """Run the rows on ``X ⊙ M``, around zero, and a bool mask whose size 2^levels divides.
+
+        ``X`` has the channels that the first row takes.
+        """
         raise NotImplementedError
 
     def layers(self) -> list[Layer]:
@@ -169,7 +179,8 @@ class UNet(nn.Module):
 
     def hyperparameters(self) -> dict[str, int | str]:
         """Return what :func:`build_unet` needs to build this network again."""
-        return {"kind": self.kind, **self._sizes, "centre": self.centre}
+        choices = {"centre": self.centre, "mask_channel": self.mask_channel}
+        return {"kind": self.kind, **self._sizes, **choices}
 
     def encoder_norms(self) -> list[nn.BatchNorm2d]:
         """Return the encoder's batch norms, outermost first."""
@@ -226,7 +237,6 @@ class PConvUNet(UNet):
 
     kind = "pconv"
     convolution = PartialConv2d
-    mask_channels = 0
 
     def _fill(self, image: Tensor, mask: Tensor) -> Tensor:
         return self._run(image, iter(self.windows(mask, image.dtype)))
@@ -259,17 +269,16 @@ class PConvUNet(UNet):
 
 
 class PlainUNet(UNet):
-    """The same rows with ordinary convolutions; the mask is one more channel of the image.
+    """The same rows with ordinary convolutions.
 
-    The comparison to partial convolutions: holes enter as zeros, and nothing is renormalised.
+    The comparison to partial convolutions: holes enter as zeros, and nothing is renormalised. What
+    it knows of the mask is its channel, if it has one.
     """
 
     kind = "plain"
     convolution = nn.Conv2d
-    mask_channels = 1
 
     def _fill(self, image: Tensor, mask: Tensor) -> Tensor:
-        image = torch.cat([image, mask.to(image.dtype)], dim=1)
         return self._run(image, iter([None] * (2 * self.levels)))
 
 
@@ -289,8 +298,8 @@ def build_unet(kind: str, **hyperparameters: Any) -> UNet:
     kinds: dict[str, type[UNet]] = {"pconv": PConvUNet, "plain": PlainUNet}
     if kind not in kinds:
         raise ParameterError(f"kind of network is {kind!r}, wanted one of {', '.join(kinds)}")
-    unknown = hyperparameters.keys() - {"in_channels", "out_channels", "width", "levels", "centre"}
-    if unknown:
+    names = ("in_channels", "out_channels", "width", "levels", "centre", "mask_channel")
+    if unknown := hyperparameters.keys() - set(names):
         raise ParameterError(f"no such hyperparameter of a network: {', '.join(sorted(unknown))}")
     return kinds[kind](**hyperparameters)
 

@@ -150,9 +150,12 @@ def _described(path: Path | str, metadata: dict[str, str]) -> UNet:
     """Build the network that a header describes."""
     try:
         sizes = {name: int(metadata[name]) for name in _SIZES}
+        kind = metadata["kind"]
         # Files from before there was a choice say nothing of it.
         centre = metadata.get("centre", "half")
-        return build_unet(metadata["kind"], **sizes, centre=centre)
+        told = metadata.get("mask_channel", str(kind == "plain"))
+        mask_channel = {"True": True, "False": False}.get(told, told)
+        return build_unet(kind, **sizes, centre=centre, mask_channel=mask_channel)
     except (KeyError, ValueError) as error:
         raise WeightsError(f"{path}: its header describes no network of ours: {error}") from error
 

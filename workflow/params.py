@@ -220,6 +220,9 @@ class TrainParams(Section):
         Literal["half", "known"],
         Field(description="What its rows see as zero: 0.5, or the mean of what a picture shows."),
     ]
+    mask_channel: Annotated[
+        bool, Field(description="Show it the mask as one more channel; Figure 4 does not.")
+    ]
     batch_size: Annotated[Batch, Field(description="Images a step, over all processes.")]
     epochs: Epochs
     first_epoch: Annotated[Epochs, Field(description="Epoch of the earlier weights compared.")]

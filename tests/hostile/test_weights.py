@@ -93,7 +93,7 @@ BAD: list[tuple[str, Callable[[Path], None]]] = [
     *[("cut at every tenth", cut(tenth)) for tenth in range(10)],
     ("of another architecture", with_header(width="4")),
     ("of another architecture", with_header(levels="3")),
-    ("of another architecture", with_header(kind="plain")),
+    ("of another architecture", with_header(mask_channel="True")),
     ("of another architecture", with_header(width="1000000")),
     ("of another architecture", with_header(kind="../../models")),
     ("of another architecture", with_header(levels="-1")),

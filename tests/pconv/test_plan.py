@@ -15,6 +15,7 @@ from tests.pconv.tiny_run import PLAN
 OTHER: dict[str, Any] = {
     "kind": "plain",
     "centre": "known",
+    "mask_channel": True,
     "features": "imagenet",
     "precision": "bf16",
     "finetune_freezes": "statistics",
@@ -31,7 +32,14 @@ class TestTrainingPlan:
 
     def test_hyperparameters(self) -> None:
         """They build the network of the plan, whatever of it is changed."""
-        for name, value in {"kind": "plain", "width": 3, "levels": 3, "centre": "known"}.items():
+        changes = {
+            "kind": "plain",
+            "width": 3,
+            "levels": 3,
+            "centre": "known",
+            "mask_channel": True,
+        }
+        for name, value in changes.items():
             plan = replace(PLAN, **{name: value})
             built = build_unet(**plan.hyperparameters()).hyperparameters()
             assert built.items() >= plan.hyperparameters().items()

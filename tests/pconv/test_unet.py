@@ -78,7 +78,9 @@ def naive_unet(model, image, mask):
     if model.centre == "known":
         zero = (image * mask).sum((2, 3), keepdim=True) / mask.sum((2, 3), keepdim=True)
     centred = F.pad(2 * (image - zero), border)
-    left = [(centred, F.pad(mask, border).expand(-1, image.shape[1], -1, -1))]
+    if model.mask_channel:
+        centred = torch.cat([centred, F.pad(mask, border)], dim=1)
+    left = [(centred, F.pad(mask, border).expand(-1, centred.shape[1], -1, -1))]
     for layer in model.encoder:
         left.append(naive_row(layer, *left[-1]))
     low = left.pop()
@@ -105,6 +107,10 @@ def small(kind="pconv", *, seed=0, levels=3, **hyperparameters):
         if value.ndim == 1:
             torch.nn.init.normal_(value, mean=float("weight" in name))
     return model
+
+
+CHOICES = [{}, {"centre": "known"}, {"mask_channel": True}]
+"""What a network may be asked for beyond Figure 4."""
 
 
 class TestFigure4:
@@ -172,17 +178,17 @@ class TestPConvUNet:
 
     @pytest.mark.parametrize("size", [(64, 64), (50, 70), (8, 8)])
     @pytest.mark.parametrize("training", [True, False])
-    @pytest.mark.parametrize("centre", ["half", "known"])
-    def test_values(self, size, training, centre):
+    @pytest.mark.parametrize("choices", CHOICES)
+    def test_values(self, size, training, choices):
         """The output is that of full mask convolutions on concatenations."""
-        model = small(centre=centre).double().train(training)
+        model = small(**choices).double().train(training)
         image, mask = example(1, height=size[0], width=size[1], known=0.1, dtype=torch.float64)
         torch.testing.assert_close(model(image, mask), naive_unet(model, image, mask))
 
-    @pytest.mark.parametrize("centre", ["half", "known"])
-    def test_gradients(self, centre):
+    @pytest.mark.parametrize("choices", CHOICES)
+    def test_gradients(self, choices):
         """So are the gradients of all parameters and of the image."""
-        model = small(centre=centre).double()
+        model = small(**choices).double()
         image, mask = example(2, dtype=torch.float64, known=0.05)
         inputs = [image.requires_grad_(), *model.parameters()]
         found = torch.autograd.grad(model(image, mask).square().sum(), inputs)
@@ -226,11 +232,11 @@ class TestPConvUNet:
         model = small().eval()
         assert torch.equal(model(image, mask), model(*larger)[:, :, :60, :52])
 
-    @pytest.mark.parametrize("centre", ["half", "known"])
+    @pytest.mark.parametrize("choices", CHOICES)
     @pytest.mark.parametrize("anything", [1e30, float("nan")])
-    def test_values_under_holes(self, anything, centre):
+    def test_values_under_holes(self, anything, choices):
         """What lies under holes never matters."""
-        model, (image, mask) = small(centre=centre).eval(), example(7)
+        model, (image, mask) = small(**choices).eval(), example(7)
         changed = torch.where(mask == 0, anything, image)
         assert torch.equal(model(image, mask), model(changed, mask))
 
@@ -239,10 +245,10 @@ class TestPConvUNet:
         model, (image, mask) = small().eval(), example(8)
         assert torch.equal(model(image, mask), model(image, mask.bool()))
 
-    @pytest.mark.parametrize("centre", ["half", "known"])
-    def test_all_hole(self, centre):
+    @pytest.mark.parametrize("choices", CHOICES)
+    def test_all_hole(self, choices):
         """An image of which nothing is known gives mid-grey, and finite gradients."""
-        model, (image, mask) = small(centre=centre), example(9)
+        model, (image, mask) = small(**choices), example(9)
         output = model(image, 0 * mask)
         output.sum().backward()
         assert (output == 0.5).all()
@@ -265,11 +271,11 @@ class TestPConvUNet:
         assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
         assert model.encoder[-2].norm.running_mean.any()
 
-    @pytest.mark.parametrize("centre", ["half", "known"])
+    @pytest.mark.parametrize("choices", CHOICES)
     @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-    def test_half_precision(self, dtype, centre):
+    def test_half_precision(self, dtype, choices):
         """In half precision the output is that of float32 to a few per cent."""
-        model, (image, mask) = small(centre=centre).eval(), example(12, known=0.05)
+        model, (image, mask) = small(**choices).eval(), example(12, known=0.05)
         wanted = model(image, mask)
         found = model.to(dtype)(image.to(dtype), mask)
         assert found.dtype == dtype
@@ -307,13 +313,15 @@ class TestPConvUNet:
 
 
 class TestPlainUNet:
-    """The comparison: the same rows, ordinary convolutions, the mask as a channel."""
+    """The comparison: the same rows, ordinary convolutions."""
 
-    def test_values(self):
+    @pytest.mark.parametrize("mask_channel", [False, True])
+    def test_values(self, mask_channel):
         """The output is that of convolutions on image and mask, enlarged and concatenated."""
-        model = small("plain").double().eval()
+        model = small("plain", mask_channel=mask_channel).double().eval()
         image, mask = example(1, dtype=torch.float64)
-        left = [torch.cat([(2 * image - 1) * mask, mask], dim=1)]
+        image_channels = [(2 * image - 1) * mask, mask][: 1 + mask_channel]
+        left = [torch.cat(image_channels, dim=1)]
         for layer in model.encoder:
             x = layer.conv(left[-1])
             left.append(F.relu(x if layer.norm is None else layer.norm(x)))
@@ -324,10 +332,13 @@ class TestPlainUNet:
         torch.testing.assert_close(model(image, mask), (low + 1) / 2)
 
     def test_same_table(self):
-        """It differs in the channels it takes from the image and in nothing else."""
+        """It has the rows and the weights of the other and lacks nothing but the mask."""
         ours, plain = PConvUNet(width=4), PlainUNet(width=4)
         assert [layer.row for layer in ours.layers()] == [layer.row for layer in plain.layers()]
-        assert plain.encoder[0].conv.in_channels == 4
+        weights = ours.state_dict()
+        assert {k: v.shape for k, v in plain.state_dict().items()} == {
+            k: v.shape for k, v in weights.items()
+        }
 
 
 @pytest.mark.parametrize("kind", ["pconv", "plain"])
@@ -418,6 +429,7 @@ class TestBuildUNet:
             ({"kind": "plain", "levels": 17}, "levels is 17, wanted an integer from 1 to 16"),
             ({"kind": "plain", "width": 1.5}, "width is 1.5"),
             ({"kind": "pconv", "centre": "mean"}, "centre is 'mean', wanted one of half, known"),
+            ({"kind": "pconv", "mask_channel": 1}, "mask_channel is 1, wanted True or False"),
             (
                 {"kind": "pconv", "centre": "known", "in_channels": 4},
                 "centre is 'known' with 4 channels in and 3 out",

@@ -85,10 +85,10 @@ class TestLoadWeights:
     def test_round_trip(self, kind, tmp_path):
         """A saved and loaded network has the same output, bit for bit, and is in eval mode."""
         image, mask = torch.rand(1, 3, 20, 30), (torch.rand(1, 1, 20, 30) < 0.5).float()
-        for centre in ("half", "known"):
-            model = network(kind, centre=centre)
-            save_weights(tmp_path / centre, model)
-            again = load_weights(tmp_path / centre)
+        for choices in ({}, {"centre": "known"}, {"mask_channel": True}):
+            model = network(kind, **choices)
+            save_weights(tmp_path / "saved", model)
+            again = load_weights(tmp_path / "saved")
             assert torch.equal(model(image, mask), again(image, mask))
             assert not again.training
             assert again.hyperparameters() == model.hyperparameters()
@@ -152,7 +152,8 @@ class TestLoadWeights:
             ({"width": "4096", "levels": "16"}, "tensors are not the"),
             ({"width": "8"}, r"is F32 \(4, .*wanted"),
             ({"levels": "3"}, "is in one and not in the other"),
-            ({"kind": "plain"}, r"\(4, 3, 7, 7\), wanted .*\(4, 4, 7, 7\)"),
+            ({"mask_channel": "True"}, r"\(4, 3, 7, 7\), wanted .*\(4, 4, 7, 7\)"),
+            ({"mask_channel": "1"}, "mask_channel is '1', wanted True or False"),
             ({"levels": "1000000000"}, "integer from 1 to 16"),
             ({"centre": "elsewhere"}, "centre is 'elsewhere', wanted one of half, known"),
         ],
@@ -165,10 +166,15 @@ class TestLoadWeights:
         with pytest.raises(WeightsError, match=match):
             load_weights(saved)
 
-    def test_without_centre(self, saved):
-        """A file from before there was a choice of centre is read as what it is."""
-        model = network()
-        words = {k: str(v) for k, v in model.hyperparameters().items() if k != "centre"}
+    @pytest.mark.parametrize("kind", ["pconv", "plain"])
+    def test_without_choices(self, saved, kind):
+        """A file from before there were choices is read as what it is.
+
+        Then plain networks had the mask as a channel, and partial ones had not.
+        """
+        model = network(kind, mask_channel=kind == "plain")
+        new = ("centre", "mask_channel")
+        words = {k: str(v) for k, v in model.hyperparameters().items() if k not in new}
         save_file(model.state_dict(), saved, {"pconv": "1", **words})
         assert load_weights(saved).hyperparameters() == model.hyperparameters()
 
