@@ -18,12 +18,12 @@ needs_onnx = pytest.mark.skipif(
 )
 
 
-@pytest.fixture(scope="module", params=["half", "known"])
+@pytest.fixture(scope="module", params=[{}, {"centre": "known"}, {"mask_channel": True}])
 def weights(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Write a tiny random network."""
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
-    save_weights(path, PConvUNet(width=2, levels=3, centre=request.param), {"dataset": "none"})
+    save_weights(path, PConvUNet(width=2, levels=3, **request.param), {"dataset": "none"})
     return path
 
 

@@ -26,6 +26,7 @@ PARAMS = TrainParams(
     width=2,
     levels=2,
     centre="known",
+    mask_channel=True,
     batch_size=4,
     epochs=2,
     first_epoch=1,
@@ -100,7 +101,7 @@ class TestTrainNetworks:
         for kind in PARAMS.kinds:
             path = folders["out"] / kind / "last.safetensors"
             found = load_weights(path).hyperparameters()
-            assert (found["kind"], found["centre"]) == (kind, "known")
+            assert found.items() >= {"kind": kind, "centre": "known", "mask_channel": True}.items()
             assert read_about(path)["epoch"] == "2"
             lines = (folders["out"] / kind / "log.jsonl").read_text().splitlines()
             assert [json.loads(line)["epoch"] for line in lines] == [1, 2]
