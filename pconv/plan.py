@@ -25,9 +25,8 @@ class TrainingPlan:
         width: Filters of its first row.
         levels: Rows of its encoder.
         centre: What its rows see as zero; see `pconv.unet.UNet`.
-        mask_channel: Whether the mask is one more channel of its image. The paper's has none; with
-            it the network gains about as much as partial convolutions gain over plain ones
-            (reports/mask-channel/).
+        mask_channel: Whether the mask is one more channel of its image. The paper's network has
+            none; with it a small one gained half a decibel (reports/mask-channel/).
         batch_size: Images a step, over all processes together.
         epochs: Times the images are gone through; the last weights are those after it.
         first_epoch: The earlier epoch whose weights are kept too.
