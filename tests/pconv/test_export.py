@@ -18,7 +18,7 @@ needs_onnx = pytest.mark.skipif(
 )
 
 
-@pytest.fixture(scope="module", params=[{}, {"centre": "known"}, {"mask_channel": True}])
+@pytest.fixture(scope="module", params=[{}, {"centre": "known", "mask_channel": True}])
 def weights(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Write a tiny random network."""
     torch.manual_seed(0)
