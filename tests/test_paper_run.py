@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+import tarfile
 from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,6 +20,7 @@ from pconv.augment import reduced, useful_side_px
 from pconv.errors import DataError, ParameterError, WeightsError
 from pconv.images import read_image, write_image
 from pconv.inpainting import inpaint
+from pconv.unet import PConvUNet
 from pconv.weights import load_weights, read_about
 from pconv.weights_source import SHIPPED_NAME
 from workflow.licensed import COLUMNS
@@ -297,6 +299,21 @@ class TestCollect:
         with pytest.raises(DataError, match="wanted results-"):
             gather([packed / "params.yaml"], collected)
 
+    @pytest.mark.parametrize(
+        ("name", "kind"),
+        [("../out.txt", tarfile.REGTYPE), ("/out.txt", tarfile.REGTYPE), ("a", tarfile.SYMTYPE)],
+    )
+    def test_leads_elsewhere(self, tmp_path: Path, name: str, kind: bytes) -> None:
+        """An archive with a name that leads out of its folder, or a link, leaves nothing."""
+        archive, work = tmp_path / "results-odd.tar.gz", tmp_path / "work"
+        member = tarfile.TarInfo(name)
+        member.type, member.linkname = kind, "../../out.txt"
+        with tarfile.open(archive, "w:gz") as tar:
+            tar.addfile(member)
+        with pytest.raises(DataError, match=rf"{name}: wanted files that bring has packed"):
+            gather([archive], work)
+        assert not [path for path in tmp_path.rglob("*") if path.is_file() and path != archive]
+
 
 class TestShip:
     """The weights that ship."""
@@ -346,6 +363,12 @@ class TestShip:
         card = model_card(finished, read_about(out / SHIPPED_NAME), alike, 0.25, 1, [])
         assert "3 of the photographs ask" in card
         assert "half precision changes no kind's mean by more than 0.250 dB" in card
+        assert "as one more channel" not in card
+        with monkeypatch.context() as patched:
+            shown = PConvUNet(width=2, levels=2, mask_channel=True)
+            patched.setattr("workflow.ship.load_weights", lambda path: shown)
+            card = model_card(finished, read_about(out / SHIPPED_NAME), alike, None, 1, [])
+        assert "levels and the mask as one more channel;" in card
         monkeypatch.chdir(tmp_path)
         monkeypatch.delenv("PCONV_WEIGHTS", raising=False)
         monkeypatch.setattr("pconv.weights_source.SHIPPED_FOLDERS", (tmp_path / "none", out))

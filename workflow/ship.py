@@ -153,6 +153,9 @@ def model_card(
     network = load_weights(_trained(project))
     parameters = sum(parameter.numel() for parameter in network.parameters())
     masks = read_params(project.params).masks
+    rows = f"Figure 4 at width {about['width']} with {about['levels']} levels"
+    if network.mask_channel:
+        rows += " and the mask as one more channel"
     side = about["size_px"]
     pairs = len(read_pairs(project.sample))
     listed = "\n".join(f"- {name}: {count}" for name, count in counts.most_common())
@@ -174,7 +177,7 @@ def model_card(
     return f"""# The weights that ship
 
 `{SHIPPED_NAME}` is what `pconv fill` and `pconv.inpaint` use when no other weights are named. It is
-a partial-convolution U-Net (Figure 4 at width {about["width"]} with {about["levels"]} levels;
+a partial-convolution U-Net ({rows};
 {parameters / 1e6:.2f} million parameters) in half precision, {size / 1e6:.1f} MB; it computes in
 float32.
 
