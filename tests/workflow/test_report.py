@@ -804,9 +804,12 @@ class TestWords:
 
     def test_method_label(self) -> None:
         """Networks are named with their epoch; unknown methods keep their name."""
-        assert method_label("pconv-last", {"pconv-last": "150"}) == "PConv, epoch 150"
-        mirrored = method_label("pconv-last-mirrored", {"pconv-last": "150"})
+        about = {"pconv-last": {"epoch": "150", "mask_channel": "False"}}
+        assert method_label("pconv-last", about) == "PConv, epoch 150"
+        mirrored = method_label("pconv-last-mirrored", about)
         assert mirrored == "PConv, epoch 150, mean of four flips"
+        shown = method_label("pconv-last", {"pconv-last": {"epoch": "6", "mask_channel": "True"}})
+        assert shown == "PConv with mask channel, epoch 6"
         assert method_label("plain-first", {}) == "Plain convolution, first checkpoint"
         assert method_label("diffusion", {}) == "diffusion"
 

@@ -26,10 +26,10 @@ def hole_psnr_table(metrics: Path, models: Path) -> str:
     if not metrics.is_file():
         raise DataError(f"{metrics}: not found; `make repro` makes the report")
     measured = json.loads(metrics.read_text(encoding="utf-8"))
-    epochs = {name: about["epoch"] for name, about in weights_about(models).items()}
+    about = weights_about(models)
     kinds = [kind for kind in KINDS if any(kind in groups for groups in measured.values())]
     rows = [
-        [method_label(method, epochs)]
+        [method_label(method, about)]
         + [
             f"{groups[kind]['psnr_hole']:.2f}" if kind in groups else "-"
             for kind in (*kinds, "all")

@@ -1,5 +1,6 @@
 """The report's vocabulary: metrics, methods, kinds of holes and buckets of hole share."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -116,19 +117,22 @@ def sorted_methods(names: set[str]) -> list[str]:
     return sorted(names, key=lambda name: (_rank(name), name))
 
 
-def method_label(method: str, epochs: dict[str, str]) -> str:
+def method_label(method: str, about: Mapping[str, Mapping[str, str]]) -> str:
     """Return the name of a method in the report.
 
     Args:
         method: Its name in the evaluation table.
-        epochs: The epoch of each network's checkpoint, where known.
+        about: What the header of each network's checkpoint says, where there is one.
     """
     weights = method.removesuffix(MIRRORED)
     network, _, checkpoint = weights.partition("-")
     if network in NETWORKS and checkpoint in CHECKPOINTS:
-        when = f"epoch {epochs[weights]}" if weights in epochs else f"{checkpoint} checkpoint"
+        words = about.get(weights, {})
+        # What the paper's network lacks stands in the name, lest the row be taken for the paper's.
+        shown = " with mask channel" if words.get("mask_channel") == "True" else ""
+        when = f"epoch {words['epoch']}" if "epoch" in words else f"{checkpoint} checkpoint"
         how = ", mean of four flips" if method.endswith(MIRRORED) else ""
-        return f"{NETWORKS[network]}, {when}{how}"
+        return f"{NETWORKS[network]}{shown}, {when}{how}"
     return CLASSICAL.get(method, method)
 
 

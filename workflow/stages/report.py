@@ -99,8 +99,7 @@ def write_report(params: ReportParams, inputs: Inputs, outputs: Outputs) -> None
     evaluation = read_evaluation(inputs.evaluation)
     check_complete(evaluation, {p.id for p in pairs}, inputs.evaluation, inputs.sample)
     about = provenance.weights_about(inputs.models)
-    epochs = {method: words["epoch"] for method, words in about.items() if "epoch" in words}
-    labels = {method: method_label(method, epochs) for method in evaluation.methods}
+    labels = {method: method_label(method, about) for method in evaluation.methods}
     numbers = _numbers(params, evaluation, labels, {pair.size_px for pair in pairs})
     choice = choose(
         evaluation,
@@ -118,7 +117,7 @@ def write_report(params: ReportParams, inputs: Inputs, outputs: Outputs) -> None
         choice=choice,
         examples=load_examples(choice.ids, by_id, evaluation, methods, sources),
         methods=methods,
-        checkpoints=sorted({int(epoch) for epoch in epochs.values()}),
+        checkpoints=sorted({int(words["epoch"]) for words in about.values() if "epoch" in words}),
         sources=sources,
         augmented=inputs.augmented,
         train_masks=inputs.train_masks,
