@@ -717,6 +717,20 @@ class TestShareFigure:
             ends = [tuple(segment[:, 1]) for segment in drawn.lines[2][0].get_segments()]
             np.testing.assert_allclose(ends, wanted)
 
+    @pytest.mark.parametrize("length", [5, 30, 45])
+    def test_legend_fits(self, reported: Project, length: int) -> None:
+        """Every method is named, within the figure and below its panels, by long names too."""
+        evaluation = read_evaluation(reported.inputs.evaluation)
+        labels = {method: method.ljust(length, "x") for method in evaluation.methods}
+        figure = share_figure(summarise(evaluation, draws=100, seed=1), labels)
+        (legend,) = figure.legends
+        assert {text.get_text() for text in legend.get_texts()} >= set(labels.values())
+        box = legend.get_window_extent()
+        assert box.x0 >= 0
+        assert box.x1 <= figure.bbox.width
+        assert box.y0 >= 0
+        assert all(box.y1 <= axes.get_tightbbox().y0 for axes in figure.axes)
+
 
 class TestPictures:
     """What is drawn."""
@@ -809,7 +823,7 @@ class TestWords:
         mirrored = method_label("pconv-last-mirrored", about)
         assert mirrored == "PConv, epoch 150, mean of four flips"
         shown = method_label("pconv-last", {"pconv-last": {"epoch": "6", "mask_channel": "True"}})
-        assert shown == "PConv with mask channel, epoch 6"
+        assert shown == "PConv + mask, epoch 6"
         assert method_label("plain-first", {}) == "Plain convolution, first checkpoint"
         assert method_label("diffusion", {}) == "diffusion"
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -41,8 +42,19 @@ def share_figure(summary: Summary, labels: dict[str, str]) -> Figure:
     # The whole-picture panel has every method and, first, Liu et al., who shall come last.
     handles, names = (found[1:] + found[:1] for found in panels[0].get_legend_handles_labels())
     figure.subplots_adjust(0.065, 0.29, 0.985, 0.93, 0.16)
-    figure.legend(handles, names, loc="lower center", ncols=4, fontsize=8.5, columnspacing=1.2)
+    _add_legend(figure, handles, names)
     return figure
+
+
+def _add_legend(figure: Figure, handles: list[Artist], names: list[str]) -> None:
+    """Write the legend below the panels, in four columns, or as many as there is room for."""
+    for columns in (4, 3, 2):
+        legend = figure.legend(
+            handles, names, loc="lower center", ncols=columns, fontsize=8.5, columnspacing=1.2
+        )
+        if columns == 2 or legend.get_window_extent().width <= figure.bbox.width:
+            return
+        legend.remove()
 
 
 def share_csv(summary: Summary, metric: str = "psnr_hole") -> str:

@@ -128,8 +128,8 @@ def method_label(method: str, about: Mapping[str, Mapping[str, str]]) -> str:
     network, _, checkpoint = weights.partition("-")
     if network in NETWORKS and checkpoint in CHECKPOINTS:
         words = about.get(weights, {})
-        # What the paper's network lacks stands in the name, lest the row be taken for the paper's.
-        shown = " with mask channel" if words.get("mask_channel") == "True" else ""
+        # The paper's network is not shown the mask: its name is not given to one that is.
+        shown = " + mask" if words.get("mask_channel") == "True" else ""
         when = f"epoch {words['epoch']}" if "epoch" in words else f"{checkpoint} checkpoint"
         how = ", mean of four flips" if method.endswith(MIRRORED) else ""
         return f"{NETWORKS[network]}{shown}, {when}{how}"
