@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 import tarfile
 from collections import Counter
@@ -17,7 +18,7 @@ from benchmarks.paper_scale.collect import collect, gather
 from benchmarks.paper_scale.pack import pack
 from benchmarks.paper_scale.run import OutOfTime, check_masks, run_stages, set_up
 from pconv.augment import reduced, useful_side_px
-from pconv.errors import DataError, ParameterError, WeightsError
+from pconv.errors import ArchiveError, DataError, ParameterError, WeightsError
 from pconv.images import read_image, write_image
 from pconv.inpainting import inpaint
 from pconv.unet import PConvUNet
@@ -300,17 +301,22 @@ class TestCollect:
             gather([packed / "params.yaml"], collected)
 
     @pytest.mark.parametrize(
-        ("name", "kind"),
-        [("../out.txt", tarfile.REGTYPE), ("/out.txt", tarfile.REGTYPE), ("a", tarfile.SYMTYPE)],
+        ("name", "kind", "flaw"),
+        [
+            ("../out.txt", tarfile.REGTYPE, r"a part of its path is '\.\.'"),
+            ("/out.txt", tarfile.REGTYPE, "its path is absolute"),
+            ("a", tarfile.SYMTYPE, "it is a link"),
+        ],
     )
-    def test_leads_elsewhere(self, tmp_path: Path, name: str, kind: bytes) -> None:
+    def test_leads_elsewhere(self, tmp_path: Path, name: str, kind: bytes, flaw: str) -> None:
         """An archive with a name that leads out of its folder, or a link, leaves nothing."""
         archive, work = tmp_path / "results-odd.tar.gz", tmp_path / "work"
         member = tarfile.TarInfo(name)
         member.type, member.linkname = kind, "../../out.txt"
         with tarfile.open(archive, "w:gz") as tar:
             tar.addfile(member)
-        with pytest.raises(DataError, match=rf"{name}: wanted files that bring has packed"):
+        wanted = rf"results-odd\.tar\.gz: refused because of its member '{re.escape(name)}': {flaw}"
+        with pytest.raises(ArchiveError, match=wanted):
             gather([archive], work)
         assert not [path for path in tmp_path.rglob("*") if path.is_file() and path != archive]
 

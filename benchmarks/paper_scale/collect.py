@@ -15,11 +15,10 @@ import json
 import re
 import shutil
 import statistics
-import tarfile
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from PIL import Image
 
@@ -32,12 +31,14 @@ from workflow.command import run_command
 from workflow.fills import weights_file
 from workflow.params import TrainParams, read_params
 from workflow.reporting.brief import KINDS_LEGEND, hole_psnr_table
+from workflow.sources.archives import Limits, unpack
 
 TITLE = "A run at the paper's scale"
 GATHERED = "gathered.json"
 _PART = re.compile(r"(?P<method>[a-z]+-[a-z]+)\.safetensors\.\d{3}")
 _TEXTS = ("table.md", "table.csv", "metrics.json", "curves.csv")
 _WEBP_QUALITY = 85
+_LIMITS = Limits(max_files=10_000, max_bytes=2**30, max_file_bytes=2**28)  # of one run's results
 _DAY_S = 86400.0
 
 
@@ -110,6 +111,7 @@ def gather(files: Iterable[Path], work: Path) -> list[Run]:
 
     Raises:
         DataError: If a file is none of ours, or two runs left the same thing.
+        ArchiveError: If an archive is damaged, or could write elsewhere.
     """
     parts: dict[str, list[Path]] = defaultdict(list)
     runs = []
@@ -132,15 +134,8 @@ def _unpack(archive: Path, work: Path) -> Run:
     """Unpack one run; its shards get its name, so that those of several lie side by side."""
     name = archive.name.removesuffix(".tar.gz")
     inside = work / "runs" / name
-    with atomic_folder(inside) as folder, tarfile.open(archive) as tar:
-        for member in tar:
-            # By hand: the first Pythons 3.11 have no filter against names that lead elsewhere.
-            path = PurePosixPath(member.name)
-            content = tar.extractfile(member) if member.isfile() else None
-            if content is None or path.is_absolute() or ".." in path.parts:
-                raise DataError(f"{archive}: {member.name}: wanted files that bring has packed")
-            (folder / path).parent.mkdir(parents=True, exist_ok=True)
-            (folder / path).write_bytes(content.read())
+    with atomic_folder(inside) as folder:
+        unpack(archive, folder, _LIMITS)
     for table in sorted(inside.glob("data/evaluation/*/pairs.csv")):
         _move(table, work / "data/evaluation" / f"{name}-{table.parent.name}" / table.name)
     for log in sorted(inside.glob("models/*/log.jsonl")):
