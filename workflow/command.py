@@ -28,4 +28,5 @@ def run_command(main: Callable[[], None]) -> None:
 
 def use_this_python() -> None:
     """Have `python` in a command be the one that runs this, also where no environment is active."""
-    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    here, path = Path(sys.executable).parent, os.environ.get("PATH", os.defpath)
+    os.environ["PATH"] = f"{here}{os.pathsep}{path}"
