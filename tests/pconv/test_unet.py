@@ -335,10 +335,11 @@ class TestPlainUNet:
         """It has the rows and the weights of the other and lacks nothing but the mask."""
         ours, plain = PConvUNet(width=4), PlainUNet(width=4)
         assert [layer.row for layer in ours.layers()] == [layer.row for layer in plain.layers()]
-        weights = ours.state_dict()
-        assert {k: v.shape for k, v in plain.state_dict().items()} == {
-            k: v.shape for k, v in weights.items()
-        }
+        one, other = (
+            {name: value.shape for name, value in network.state_dict().items()}
+            for network in (ours, plain)
+        )
+        assert one == other
 
 
 @pytest.mark.parametrize("kind", ["pconv", "plain"])
