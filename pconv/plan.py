@@ -22,6 +22,7 @@ class TrainingPlan:
 
     Attributes:
         kind: Which network.
+        initial_weights: A file of weights to begin with, or none to draw them.
         width: Filters of its first row.
         levels: Rows of its encoder.
         centre: What its rows see as zero; see `pconv.unet.UNet`.
@@ -31,7 +32,7 @@ class TrainingPlan:
         epochs: Times the images are gone through; the last weights are those after it.
         first_epoch: The earlier epoch whose weights are kept too.
         finetune_from_epoch: Epochs after which the second phase begins: another learning rate,
-            and batch norms frozen. Equal to `epochs`, there is no second phase.
+            and batch norms frozen. Equal to `epochs`, there is no second phase; 0, no first.
         learning_rate: Adam's, in the first phase.
         finetune_learning_rate: Adam's, in the second.
         finetune_freezes: What the second phase freezes: ``encoder``, the paper's, the statistics
@@ -45,7 +46,7 @@ class TrainingPlan:
         features: Weights of the VGG-16 behind perceptual and style loss: ``imagenet``,
             ``random`` or a file.
         features_seed: Seed of the random ones.
-        seed: Of the first weights and of the order of the data.
+        seed: Of the weights that are drawn and of the order of the data.
         precision: ``bf16`` runs network and VGG-16 under autocast.
         tf32: Let float32 matrix products on CUDA round their factors to 10 bits.
         channels_last: Keep the channels of a pixel beside each other in memory.
@@ -72,6 +73,7 @@ class TrainingPlan:
     weights: LossWeights = field(default_factory=LossWeights)
     centre: Centre = "half"
     mask_channel: bool = False
+    initial_weights: str | None = None
     finetune_freezes: Frozen = "encoder"
     anneal: bool = False
     precision: Precision = "float32"
@@ -88,10 +90,10 @@ class TrainingPlan:
         Raises:
             ParameterError: If `first_epoch` or `finetune_from_epoch` lies beyond `epochs`.
         """
-        for name in ("first_epoch", "finetune_from_epoch"):
-            if not 1 <= getattr(self, name) <= self.epochs:
+        for name, least in (("first_epoch", 1), ("finetune_from_epoch", 0)):
+            if not least <= getattr(self, name) <= self.epochs:
                 raise ParameterError(
-                    f"{name} is {getattr(self, name)}; wanted from 1 to epochs, {self.epochs}"
+                    f"{name} is {getattr(self, name)}; wanted from {least} to epochs, {self.epochs}"
                 )
 
     def hyperparameters(self) -> dict[str, Any]:
@@ -122,11 +124,11 @@ class TrainingPlan:
         return epoch % every == 0 or epoch == self.epochs
 
     def fingerprint(self, *data_digests: str) -> str:
-        """Return the SHA-256 of plan, file of features if there is one, and data."""
+        """Return the SHA-256 of plan, the files it names, and data."""
         parts = [json.dumps(asdict(self), sort_keys=True), *data_digests]
-        features = Path(self.features)
-        if features.is_file():
-            parts.append(hashlib.sha256(features.read_bytes()).hexdigest())
+        for name in (self.features, self.initial_weights):
+            if name and Path(name).is_file():
+                parts.append(hashlib.sha256(Path(name).read_bytes()).hexdigest())
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
     def about(self) -> dict[str, str]:

@@ -32,6 +32,7 @@ from pconv.ranks import Ranks
 from pconv.stopping import StopRequest
 from pconv.unet import UNet, build_unet
 from pconv.validation import HeldOut
+from pconv.weights import begin_with
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +71,7 @@ def train(
         TrainingError: If a loss is not finite.
         DataError: If the data can't be trained on.
         ParameterError: If the batch can't be split evenly among the processes.
+        WeightsError: If the run can't begin with the weights that the plan names.
     """
     batches = Batches(len(data.images), len(data.masks), plan.batch_size, plan.seed)
     pairs = HeldOut(held_out, plan.batch_size)
@@ -313,6 +315,8 @@ def _new_model(plan: TrainingPlan, ranks: Ranks) -> UNet:
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(plan.seed)  # of the CPU, where the weights are drawn
         model = build_unet(**plan.hyperparameters())
+    if plan.initial_weights:
+        begin_with(model, plan.initial_weights)
     ranks.prepare(model)
     return _in_memory_order(model, plan)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -85,6 +86,36 @@ def load_weights(path: Path | str, device: torch.device | str = "cpu") -> UNet:
             raise WeightsError(f"{path}: {name} has values that are not finite; train it anew")
     model.load_state_dict(tensors, assign=True)
     return model.eval()
+
+
+def begin_with(model: UNet, path: Path | str) -> None:
+    """Give a network the weights of a file, to train on from them.
+
+    Args:
+        model: Like the file's network, but that it may be shown the mask (``mask_channel``) where
+            that one is not: what it takes from the mask then begins at zero.
+        path: A file that :func:`save_weights` wrote.
+
+    Raises:
+        WeightsError: If the file can't be loaded, or its network is another one.
+    """
+    start = load_weights(path)
+    found, wanted = start.hyperparameters(), model.hyperparameters()
+    for name, value in wanted.items():
+        if found[name] != value and (name, value) != ("mask_channel", True):
+            raise WeightsError(
+                f"{path}: its network has {name} {found[name]}, the one to be trained {value}; "
+                "name other weights, or train a network like the file's"
+            )
+    shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
+    # The mask is the last channel of the two rows that see it.
+    tensors = {
+        name: F.pad(tensor, (0, 0) * (tensor.ndim - 2) + (0, shapes[name][1] - tensor.shape[1]))
+        if tensor.ndim > 1
+        else tensor
+        for name, tensor in start.state_dict().items()
+    }
+    model.load_state_dict(tensors)
 
 
 def read_about(path: Path | str) -> dict[str, str]:

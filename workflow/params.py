@@ -212,6 +212,10 @@ class TrainParams(Section):
     kinds: list[Literal["pconv", "plain"]] = Field(
         min_length=1, description="Networks to train, each on the same data."
     )
+    initial_weights: Annotated[
+        str | None,
+        Field(description="File of weights to begin with (fine-tuning), null to draw them."),
+    ]
     width: Annotated[
         int, Field(gt=0, le=4096, description="Filters of the first layer; 64 in Figure 4.")
     ]
@@ -227,7 +231,8 @@ class TrainParams(Section):
     epochs: Epochs
     first_epoch: Annotated[Epochs, Field(description="Epoch of the earlier weights compared.")]
     finetune_from_epoch: Annotated[
-        Epochs, Field(description="Epochs of the first phase; `epochs` for no second one.")
+        int,
+        Field(ge=0, le=1_000_000, description="Epochs of the first phase; `epochs` for no second."),
     ]
     learning_rate: Annotated[float, Field(gt=0, description="Adam's, first phase.")]
     finetune_learning_rate: Annotated[float, Field(gt=0, description="Adam's, second phase.")]
@@ -254,6 +259,15 @@ class TrainParams(Section):
     validate_every_epochs: Epochs
     pictures_every_epochs: Epochs
     validation_pairs: Annotated[Items, Field(description="Held-out pairs of the log.")]
+
+    @model_validator(mode="after")
+    def _weights_are_of_one_kind(self) -> "TrainParams":
+        if self.initial_weights and len(self.kinds) > 1:
+            raise ValueError(
+                f"initial_weights is {self.initial_weights!r} and kinds {self.kinds}; a file "
+                "holds weights of one kind of network, so name that one only"
+            )
+        return self
 
 
 class SampleParams(Section):

@@ -16,6 +16,7 @@ OTHER: dict[str, Any] = {
     "kind": "plain",
     "centre": "known",
     "mask_channel": True,
+    "initial_weights": "weights.safetensors",
     "features": "imagenet",
     "precision": "bf16",
     "finetune_freezes": "statistics",
@@ -68,11 +69,26 @@ class TestTrainingPlan:
         plan = replace(PLAN, epochs=8)
         assert [epoch for epoch in range(1, 9) if plan.is_due(epoch, 3)] == [3, 6, 8]
 
-    @pytest.mark.parametrize("name", ["first_epoch", "finetune_from_epoch"])
-    @pytest.mark.parametrize("value", [0, PLAN.epochs + 1])
-    def test_raises(self, name: str, value: int) -> None:
+    def test_no_first_phase(self) -> None:
+        """From epoch 0 on, all of the run is the second phase, annealed from its rate to 0."""
+        plan = replace(PLAN, finetune_from_epoch=0, anneal=True)
+        assert {plan.phase(epoch) for epoch in range(1, plan.epochs + 1)} == {2}
+        assert plan.learning_rate_after(0) == plan.finetune_learning_rate
+        assert plan.learning_rate_after(plan.epochs) == 0
+
+    @pytest.mark.parametrize(
+        ("name", "value", "least"),
+        [
+            ("first_epoch", 0, 1),
+            ("first_epoch", PLAN.epochs + 1, 1),
+            ("finetune_from_epoch", -1, 0),
+            ("finetune_from_epoch", PLAN.epochs + 1, 0),
+        ],
+    )
+    def test_raises(self, name: str, value: int, least: int) -> None:
         """An epoch that never comes is refused."""
-        with pytest.raises(ParameterError, match=f"{name} is {value}; wanted from 1 to epochs"):
+        message = f"{name} is {value}; wanted from {least} to epochs, {PLAN.epochs}"
+        with pytest.raises(ParameterError, match=message):
             replace(PLAN, **{name: value})
 
     @pytest.mark.parametrize("name", [field.name for field in fields(PLAN)])
@@ -83,12 +99,16 @@ class TestTrainingPlan:
             value = 3
         assert replace(PLAN, **{name: value}).fingerprint("data") != PLAN.fingerprint("data")
 
-    def test_fingerprint_reads_data_and_features(self, tmp_path: Path) -> None:
-        """Other data or another file of features under the same name is another run."""
+    def test_fingerprint_reads_data(self) -> None:
+        """Other data is another run."""
         assert PLAN.fingerprint("a", "b") != PLAN.fingerprint("ab")
-        file = tmp_path / "vgg.pth"
+
+    @pytest.mark.parametrize("name", ["features", "initial_weights"])
+    def test_fingerprint_reads_files(self, name: str, tmp_path: Path) -> None:
+        """Another file under the same name is another run."""
+        file = tmp_path / "weights"
         file.write_bytes(b"one")
-        plan = replace(PLAN, features=str(file))
+        plan = replace(PLAN, **{name: str(file)})
         before = plan.fingerprint("a")
         assert before == plan.fingerprint("a")
         file.write_bytes(b"two")

@@ -308,6 +308,34 @@ class TestTrain:
         steps = range(plan.epochs * STEPS)
         assert rates == [plan.learning_rate_after(step / STEPS) for step in steps]
 
+    def test_initial_weights(self, unstopped: TrainedRun, tmp_path: Path) -> None:
+        """A run begins with a file's weights, the second phase at once if so wished."""
+        unstopped.write(tmp_path)
+        file = tmp_path / "last.safetensors"
+        plan = replace(
+            PLAN,
+            initial_weights=str(file),
+            epochs=1,
+            first_epoch=1,
+            finetune_from_epoch=0,
+            finetune_freezes="statistics",
+        )
+        trained = run(tmp_path / "state", plan)
+        torch.set_num_threads(PLAN.threads)
+        model = load_weights(file)  # in evaluation mode, so its statistics stay
+        loss = InpaintingLoss(None, PLAN.weights)
+        adam = torch.optim.Adam(model.parameters(), PLAN.finetune_learning_rate, foreach=False)
+        totals = []
+        for batch in Batches(len(data().images), len(data().masks), PLAN.batch_size, PLAN.seed).of_epoch(1):
+            image = torch.tensor(data().images)[batch[:, 0]].permute(0, 3, 1, 2) / 255
+            mask = torch.tensor(data().masks)[batch[:, 1]][:, None].float()
+            totals.append(loss(model(image, mask), image, mask)["total"])
+            adam.zero_grad()
+            totals[-1].backward()
+            adam.step()
+        expected = torch.stack(totals).mean().item()
+        assert trained.progress.records[0]["total"] == pytest.approx(expected, rel=1e-4)
+
     def test_features_seed(self, tmp_path: Path) -> None:
         """Random features are those of their seed."""
         short = {"epochs": 1, "first_epoch": 1, "finetune_from_epoch": 1}

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from pconv.errors import WeightsError
 from pconv.unet import build_unet
-from pconv.weights import load_weights, read_about, save_weights
+from pconv.weights import begin_with, load_weights, read_about, save_weights
 
 ABOUT = {"trained on": "faces", "licence": "CC0, „öffentlich“", "date": "2026-11-22\n"}
 
@@ -76,6 +76,57 @@ class TestSaveWeights:
         with pytest.raises(WeightsError, match=r"encoder\.0\.conv\.weight .* not finite"):
             save_weights(saved, model, dtype=torch.float16)
         assert saved.read_bytes() == before
+
+
+class TestBeginWith:
+    """Weights to train on from."""
+
+    @pytest.mark.parametrize("kind", ["pconv", "plain"])
+    def test_same_network(self, kind, tmp_path):
+        """A network like the file's becomes the file's, in its own mode."""
+        save_weights(tmp_path / "saved", network(kind))
+        model = network(kind, seed=1).train()
+        begin_with(model, tmp_path / "saved")
+        assert model.training
+        for name, value in network(kind).state_dict().items():
+            assert torch.equal(model.state_dict()[name], value)
+
+    @pytest.mark.parametrize("kind", ["pconv", "plain"])
+    @pytest.mark.parametrize("levels", [1, 3])
+    def test_mask_channel(self, kind, levels, tmp_path):
+        """A network that is shown the mask too fills as the file's, and learns from the mask."""
+        image = torch.rand(2, 3, 16, 16)
+        # The last row's partial convolution counts the mask among the channels it knows; where all
+        # is known that makes no difference.
+        mask = torch.ones(2, 1, 16, 16)
+        if kind == "plain":
+            mask = (torch.rand(2, 1, 16, 16) < 0.5).float()
+        save_weights(tmp_path / "saved", network(kind, levels=levels))
+        model = network(kind, seed=1, levels=levels, mask_channel=True)
+        begin_with(model, tmp_path / "saved")
+        again = model(image, mask)
+        torch.testing.assert_close(again, network(kind, levels=levels)(image, mask))
+        again.square().sum().backward()
+        for row in (model.encoder[0], model.decoder[-1]):
+            assert row.conv.weight.grad[:, -1].abs().sum() > 0
+
+    @pytest.mark.parametrize(
+        ("saved_as", "wanted", "match"),
+        [
+            ({"kind": "plain"}, {}, "has kind plain, the one to be trained pconv; name other"),
+            ({"width": 8}, {}, "has width 8, the one to be trained 4"),
+            ({}, {"levels": 3}, "has levels 2, the one to be trained 3"),
+            ({"centre": "known"}, {}, "has centre known, the one to be trained half"),
+            ({"mask_channel": True}, {}, "has mask_channel True, the one to be trained False"),
+        ],
+    )
+    def test_raises(self, saved_as, wanted, match, tmp_path):
+        """Weights of another network are refused, and the one to be trained stays as it is."""
+        save_weights(tmp_path / "saved", network(**saved_as))
+        model, before = network(seed=1, **wanted), network(seed=1, **wanted)
+        with pytest.raises(WeightsError, match=match):
+            begin_with(model, tmp_path / "saved")
+        assert torch.equal(model.encoder[0].conv.weight, before.encoder[0].conv.weight)
 
 
 class TestLoadWeights:
