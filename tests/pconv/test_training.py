@@ -326,7 +326,9 @@ class TestTrain:
         loss = InpaintingLoss(None, PLAN.weights)
         adam = torch.optim.Adam(model.parameters(), PLAN.finetune_learning_rate, foreach=False)
         totals = []
-        for batch in Batches(len(data().images), len(data().masks), PLAN.batch_size, PLAN.seed).of_epoch(1):
+        for batch in Batches(
+            len(data().images), len(data().masks), PLAN.batch_size, PLAN.seed
+        ).of_epoch(1):
             image = torch.tensor(data().images)[batch[:, 0]].permute(0, 3, 1, 2) / 255
             mask = torch.tensor(data().masks)[batch[:, 1]][:, None].float()
             totals.append(loss(model(image, mask), image, mask)["total"])

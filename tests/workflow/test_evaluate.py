@@ -38,7 +38,7 @@ from workflow.pairs import Pair, load_pair, read_pairs, write_pairs
 from workflow.params import EvaluateParams, load_params
 from workflow.shards import Shard
 from workflow.stages import evaluate
-from workflow.stages.evaluate import COLUMNS, Job, Plan, evaluate_pairs
+from workflow.stages.evaluate import COLUMNS, OF_COMPOSITE, Job, Plan, evaluate_pairs
 
 SIZE = 32
 PARAMS = EvaluateParams(
@@ -155,7 +155,8 @@ class TestEvaluatePairs:
         assert taken.groupby("method")["pair"].nunique().to_dict() == {"pconv-last": 4, "mean": 4}
         assert set(taken["features"]) == {"random"}
         rest = whole.drop(taken.index)
-        assert rest[["perceptual", "style", "total", "features"]].isna().all(axis=None)
+        columns = ["perceptual", "style", "total", *OF_COMPOSITE, "features"]
+        assert rest[columns].isna().all(axis=None)
         weighted = (
             taken["valid"]
             + 6 * taken["hole"]
@@ -190,6 +191,8 @@ class TestEvaluatePairs:
             if is_network(method):
                 output = network_outputs(method, job.models, image, mask)
             terms = loss.per_image(output, images_01(image), masks_01(mask))
+            composite = loss.per_image(images_01(filled), images_01(image), masks_01(mask))
+            terms |= {column: composite[name] for column, name in OF_COMPOSITE.items()}
             taken += not np.isnan(row["total"])
             for name, value in terms.items():
                 if name in ("valid", "hole", "tv") or not np.isnan(row["total"]):

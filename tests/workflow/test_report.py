@@ -40,14 +40,15 @@ from workflow.reporting.examples import (
 )
 from workflow.reporting.names import BUCKETS, METRIC_OF, METRICS, method_label, number
 from workflow.reporting.page import Shown, Wipe, _first_layer
+from workflow.reporting.statistics import MIN_PHOTOS
 from workflow.reporting.summary import compare, summarise
 from workflow.reporting.tables import Cell, Table, comparison_tables, group_table, share_table
 from workflow.stages.report import Inputs, Outputs, main, write_report
 
 SIZE_PX = 32
-PHOTOS = 4
+PHOTOS = 10  # enough for intervals
 METHODS = ("pconv-first", "pconv-last", "telea", "mean")
-LOSSES = ("valid", "hole", "tv", "perceptual", "style", "total")
+LOSSES = tuple(metric.column for metric in METRICS if metric.optional)
 PARAMS = ReportParams(seed=3, bootstrap_draws=100, examples=2, extremes=2, error_pair=None)
 
 
@@ -374,7 +375,30 @@ class TestWriteReport:
         undrawn.edit(lambda table: table[(table["method"] != "mean") | (table.index < 20)])
         text = undrawn.write().table.read_text()
         pairs = json.loads(undrawn.outputs().metrics.read_text())["mean"]["all"]["pairs"]
-        assert f"Mean of the known: {pairs} of 40" in text
+        assert f"Mean of the known: {pairs} of {PHOTOS * 10}" in text
+
+    def test_vgg_on_all_pairs(self, undrawn: Project) -> None:
+        """Methods without VGG terms do not make the others' a subsample."""
+        for path in undrawn.inputs.evaluation.glob("*/pairs.csv"):
+            table = pd.read_csv(path, dtype=str, keep_default_na=False)
+            table.loc[table["method"] == "mean", [*LOSSES]] = ""
+            table.to_csv(path, index=False)
+        assert "fewer pairs" not in undrawn.write().table.read_text()
+
+    def test_few_photos(self, undrawn: Project) -> None:
+        """With few photographs there are no intervals, and the report says why."""
+        few = f"{MIN_PHOTOS - 1} photographs"
+        last = f"{PHOTOS - 1}-"
+        for path in undrawn.inputs.evaluation.glob("*/pairs.csv"):
+            table = pd.read_csv(path)
+            table[~table["pair"].str.startswith(last)].to_csv(path, index=False)
+        pairs = [p for p in read_pairs(undrawn.inputs.sample) if not p.id.startswith(last)]
+        write_pairs(undrawn.inputs.sample, pairs)
+        outputs = undrawn.write()
+        for text in (outputs.table.read_text(), outputs.page.read_text()):
+            assert f"a bootstrap over {few} makes them too narrow" in text
+            assert "[" not in text.partition("Our network against")[2].partition("hole share")[0]
+        assert pd.read_csv(outputs.csv)[["low", "high"]].isna().all(axis=None)
 
     def test_identical(self, undrawn: Project) -> None:
         """A perfect fill counts 100 dB, is told, and the JSON stays finite."""
@@ -399,7 +423,7 @@ class TestWriteReport:
     def test_missing_shard_raises(self, project: Project) -> None:
         """Pairs of the sample that are not measured are missed."""
         (project.root / "evaluation/0001/pairs.csv").unlink()
-        with pytest.raises(DataError, match=r"20 pairs are in .* not measured"):
+        with pytest.raises(DataError, match=rf"{PHOTOS * 5} pairs are in .* not measured"):
             project.write()
 
     def test_damaged_weights_raise(self, project: Project) -> None:
@@ -464,7 +488,7 @@ class TestReadEvaluation:
         folder = project.root / "evaluation/0002"
         folder.mkdir()
         (folder / "pairs.csv").write_text(project.shard.read_text().splitlines()[0] + "\n")
-        assert len(read_evaluation(project.inputs.evaluation).facts) == 40
+        assert len(read_evaluation(project.inputs.evaluation).facts) == PHOTOS * 10
 
     @pytest.mark.parametrize("keep_head", [False, True])
     def test_empty_raises(self, project: Project, keep_head: bool) -> None:
@@ -700,6 +724,19 @@ class TestGroupTable:
             assert marked == [method == best for method in labels]
         assert not any(cell.best for cell in rows["L_TV"])
 
+    def test_best_is_not_of_a_subsample(self, reported: Project) -> None:
+        """A number that prints like the best one is not the best if it is of fewer pairs."""
+        evaluation = read_evaluation(reported.inputs.evaluation)
+        values = evaluation.values.copy()
+        for method, level in (("pconv-last", 20.001), ("telea", 19.0), ("mean", 20.004)):
+            values[method, "psnr"] = level
+        values.loc[values.index[9:], ("mean", "psnr")] = np.nan
+        summary = summarise(replace(evaluation, values=values), draws=100, seed=1)
+        labels = {method: method for method in ("pconv-last", "telea", "mean")}
+        rows = {row[0].text: row[1:] for row in group_table(summary, "all", labels).rows}
+        assert [cell.text for cell in rows["PSNR (dB)"]] == ["20.00", "19.00", "20.00"]
+        assert [cell.best for cell in rows["PSNR (dB)"]] == [True, False, False]
+
 
 class TestShareFigure:
     """PSNR against hole share."""
@@ -713,7 +750,9 @@ class TestShareFigure:
         picked = [found for share in BUCKETS if (found := summary.pick("all", share))]
         for method, drawn in zip(labels, panel.containers, strict=True):
             entries = [found[method, "psnr_hole"] for found in picked]
-            wanted = [(e.low, e.high) if e.photos > 1 else (e.mean, e.mean) for e in entries]
+            wanted = [
+                (e.low, e.high) if e.photos >= MIN_PHOTOS else (e.mean, e.mean) for e in entries
+            ]
             ends = [tuple(segment[:, 1]) for segment in drawn.lines[2][0].get_segments()]
             np.testing.assert_allclose(ends, wanted)
 

@@ -18,7 +18,7 @@ from workflow.reporting.names import (
 )
 
 TABLE_FILE = "pairs.csv"
-IDENTICAL_DB = 100.0  # what a fill that equals the truth counts; one wrong value gives less
+IDENTICAL_DB = 100.0  # the most that a fill counts; one that equals the truth has no finite PSNR
 _FACTS = ("photo", "kind", "hole_share")
 _REQUIRED = ("pair", "method", *_FACTS, *(m.column for m in METRICS if not m.optional))
 

@@ -135,8 +135,8 @@ def _error(material: Material) -> Exhibit:
 def _hole_share(material: Material) -> Exhibit:
     figure = charts.share_figure(material.summary, material.labels)
     caption = (
-        "All kinds together, with 95 % bootstrap intervals over photographs. The numbers of Liu et "
-        "al. are of other photographs and masks."
+        "All kinds together; bars, where there are any, are 95 % bootstrap intervals over "
+        "photographs. The numbers of Liu et al. are of other photographs and masks."
     )
     return Exhibit("hole_share", "PSNR against hole share", caption, figure)
 

@@ -32,9 +32,13 @@ METRICS = (
     # The rows of the paper's Table 2. A smooth picture has a low total variation, and so has a
     # blurred one: neither end is better.
     Metric("tv", "L_TV", "", optional=True),
-    Metric("perceptual", "L_perceptual", "lower", optional=True),
-    Metric("style", "L_style", "lower", optional=True),
-    Metric("total", "L_total", "lower", optional=True),
+    # A network's are of its raw output beside the composite; other methods put out composites only.
+    # So neither end is better across a row; of the composites alone, the lower one is.
+    Metric("perceptual", "L_perceptual", "", optional=True),
+    Metric("style", "L_style", "", optional=True),
+    Metric("total", "L_total", "", optional=True),
+    Metric("perceptual_composite", "L_perceptual of the composite", "lower", optional=True),
+    Metric("style_composite", "L_style of the composite", "lower", optional=True),
     Metric("psnr", "PSNR (dB)", "higher", DECIBEL),
     Metric("ssim", "SSIM", "higher"),
     Metric("l1", "L1", "lower"),
@@ -46,7 +50,7 @@ METRICS = (
     Metric("l1_around", "L1 in and around the hole", "lower"),
     Metric("psnr_paper", "PSNR, the paper's way (dB)", "higher", DECIBEL),
     Metric("ssim_paper", "SSIM, the paper's way", "higher"),
-    Metric("valid", "L_valid", "lower", optional=True),
+    Metric("valid", "L_valid", "", optional=True),
     Metric("hole", "L_hole", "lower", optional=True),
 )
 METRIC_OF = {metric.column: metric for metric in METRICS}

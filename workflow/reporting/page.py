@@ -60,6 +60,7 @@ class Content:
     Attributes:
         lead: Sentences at the top.
         features: Which VGG features the perceptual and style terms were taken with.
+        intervals: What the numbers in brackets are.
         hero: The picture at the top.
         wipes: Pairs for the slider.
         tables: The tables of the groups, methods as rows; the first is open.
@@ -72,6 +73,7 @@ class Content:
 
     lead: list[str]
     features: str
+    intervals: str
     hero: Shown
     wipes: list[Wipe]
     tables: list[Table]

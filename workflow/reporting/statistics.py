@@ -3,6 +3,9 @@
 The pairs of one photograph are not independent, so photographs are drawn, each with all of its
 pairs. A mean is always a sum over pairs divided by their number, never a mean of means: a
 photograph with more pairs weighs more.
+
+Of few photographs the percentile interval is too narrow: of three it is the range of their means,
+which holds the truth three times in four. So there is none below `MIN_PHOTOS`.
 """
 
 from dataclasses import dataclass
@@ -12,6 +15,7 @@ from numpy.typing import NDArray
 
 STAGE_NUMBER = 7
 INTERVAL = (0.025, 0.975)
+MIN_PHOTOS = 10  # of so many, 91 of 100 intervals hold the true mean (test_coverage)
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -23,7 +27,7 @@ class Estimates:
 
     Attributes:
         mean: Sum over pairs / number of pairs; NaN where there is none.
-        low: Lower end of the 95 % interval; NaN where there are fewer than two photographs.
+        low: Lower end of the 95 % interval; NaN where there are fewer than `MIN_PHOTOS`.
         high: Upper end, likewise.
         pairs: Pairs behind the mean.
         photos: Photographs these pairs are of.
@@ -79,8 +83,8 @@ def _intervals(sums: Floats, counts: Floats, draws: int, seed: int) -> tuple[Flo
     low, high = np.full((2, sums.shape[1]), np.nan)
     patterns, which = np.unique(counts > 0, axis=1, return_inverse=True)
     for number, present in enumerate(patterns.T):
-        if present.sum() < 2:
-            continue  # one photograph says nothing about others
+        if present.sum() < MIN_PHOTOS:
+            continue
         columns = np.flatnonzero(which.ravel() == number)
         block = np.ix_(present, columns)
         weights = draw_weights(int(present.sum()), draws, seed)

@@ -121,8 +121,8 @@ def comparison_tables(comparison: pd.DataFrame, labels: Labels, ours: str) -> li
     head = ["Against", "Pairs won", "Difference (dB)", "Pairs", "Photographs"]
     note = (
         f"{labels.get(ours, ours)} against every other method by PSNR in the hole, on the pairs "
-        "both filled; a tie counts half. The intervals are paired: both methods see the same "
-        "draws of photographs."
+        "both filled; a tie counts half. Where there are intervals, they are paired: both methods "
+        "see the same draws of photographs."
     )
     found: list[Table] = []
     for group in comparison["group"].unique() if len(comparison) else ():
@@ -142,13 +142,18 @@ def csv_text(summary: Summary, labels: Labels) -> str:
 
 
 def metrics_tree(summary: Summary) -> dict[str, dict[str, dict[str, float]]]:
-    """Return method → kind → metric → mean, and the number of pairs, for ``metrics.json``."""
+    """Return method → kind → metric → mean, for ``metrics.json``.
+
+    And the number of pairs; under ``vgg_pairs`` those behind the perceptual and the style term.
+    """
     tree: dict[str, dict[str, dict[str, float]]] = {}
     for group in summary.groups:
         for (method, metric), entry in summary.pick(group).items():
             numbers = tree.setdefault(method, {}).setdefault(group, {})
             numbers[metric] = float(f"{entry.mean:.{JSON_DIGITS}g}")
             numbers["pairs"] = max(entry.pairs, numbers.get("pairs", 0))
+            if metric == "total":
+                numbers["vgg_pairs"] = entry.pairs
     return tree
 
 
@@ -186,31 +191,34 @@ def _signed(value: float) -> str:
 def _cells(found: Picked, methods: Sequence[str], metric: Metric) -> list[Cell]:
     """Return one metric's cell for every method, the best one marked."""
     entries = {m: found[m, metric.column] for m in methods if (m, metric.column) in found}
-    best = _best(list(entries.values()), metric)
+    best = _best(entries, metric)
     return [
-        _cell(entries[method], metric, best) if method in entries else Cell(NOT_TAKEN)
+        _cell(entries[method], metric, method in best) if method in entries else Cell(NOT_TAKEN)
         for method in methods
     ]
 
 
-def _best(entries: Sequence[Entry], metric: Metric) -> str:
-    """Return the best number as it is printed, "" where no method stands out.
+def _best(entries: dict[str, Entry], metric: Metric) -> set[str]:
+    """Return the methods whose number, as it is printed, is the best; none if none stands out.
 
     Only methods measured on the most pairs compete: a subsample may be an easier one.
     """
     choose = {"higher": max, "lower": min}.get(metric.better)
-    most = max((entry.pairs for entry in entries), default=0)
-    means = [entry.mean for entry in entries if entry.pairs == most]
-    printed = {number(mean, unit=metric.unit) for mean in means}
-    return number(choose(means), unit=metric.unit) if choose and len(printed) > 1 else ""
+    most = max((entry.pairs for entry in entries.values()), default=0)
+    means = {method: entry.mean for method, entry in entries.items() if entry.pairs == most}
+    printed = {method: number(mean, unit=metric.unit) for method, mean in means.items()}
+    if not choose or len(set(printed.values())) < 2:
+        return set()
+    best = number(choose(means.values()), unit=metric.unit)
+    return {method for method, text in printed.items() if text == best}
 
 
-def _cell(entry: Entry, metric: Metric, best: str) -> Cell:
+def _cell(entry: Entry, metric: Metric, is_best: bool) -> Cell:
     def write(value: float) -> str:
         return number(value, unit=metric.unit)
 
-    text = write(entry.mean)
-    return Cell(text, _interval(entry.low, entry.high, write), entry.mean, text == best)
+    interval = _interval(entry.low, entry.high, write)
+    return Cell(write(entry.mean), interval, entry.mean, is_best)
 
 
 def _interval(low: float, high: float, write: Callable[[float], str]) -> str:

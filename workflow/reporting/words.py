@@ -2,6 +2,7 @@
 
 from workflow.reporting.evaluation import IDENTICAL_DB, Evaluation
 from workflow.reporting.names import ALL, GROUP_LABELS, GROUPS
+from workflow.reporting.statistics import MIN_PHOTOS
 from workflow.reporting.summary import Summary, most_pairs
 
 _VGG_TERMS = ("perceptual", "style", "total")
@@ -29,16 +30,37 @@ def features_sentence(evaluation: Evaluation, summary: Summary) -> str:
     """Return which VGG-16 features the perceptual and style terms were taken with."""
     if not set(_VGG_TERMS) & set(summary.metrics):
         return "The perceptual and style terms, and so L_total, were not taken."
+    outputs = (
+        "L_perceptual, L_style and L_total of a network are taken on its raw output beside the "
+        "composite, as in training; the output of any other method is its composite. So they "
+        "compare networks with networks; across all methods compare the terms of the composite."
+    )
+    return f"{_which_features(evaluation.features)} {outputs}"
+
+
+def interval_sentence(evaluation: Evaluation) -> str:
+    """Return what the numbers in brackets are, or why there are none."""
+    photos = evaluation.facts["photo"].nunique()
+    if photos < MIN_PHOTOS:
+        return (
+            f"Without intervals: a bootstrap over {photos} photographs makes them too narrow, so "
+            f"there are none for fewer than {MIN_PHOTOS}."
+        )
+    return (
+        "In brackets the 95 % interval of a bootstrap over photographs: the pairs of one "
+        "photograph are not independent, so photographs are drawn, each with all its pairs."
+    )
+
+
+def _which_features(features: str) -> str:
     start = "L_perceptual and L_style are taken with VGG-16 features"
     known = {
         "": f"{start}; which ones, the evaluation does not say.",
         "imagenet": f"{start} of torchvision's ImageNet weights (features: imagenet).",
         "random": f"{start} of a seeded random network (features: random). So L_perceptual, "
-        "L_style and L_total compare the methods of this table with each other; they do not "
-        "compare with the paper's.",
+        "L_style and L_total do not compare with the paper's.",
     }
-    other = f"{start} of the file {evaluation.features}."
-    return known.get(evaluation.features, other)
+    return known.get(features, f"{start} of the file {features}.")
 
 
 def _subsamples(summary: Summary, labels: dict[str, str]) -> list[str]:
@@ -54,7 +76,7 @@ def _subsamples(summary: Summary, labels: dict[str, str]) -> list[str]:
             f"Slow methods are measured on fewer pairs, drawn the same way: "
             f"{_by_count(fewer, labels)} of {most}."
         )
-    if any(vgg.values()) and vgg != filled:
+    if any(0 < n < filled[method] for method, n in vgg.items()):
         sentences.append(
             "L_perceptual, L_style and L_total are taken on fewer pairs, drawn the same way: "
             f"{_by_count({m: n for m, n in vgg.items() if n}, labels)} of {most}."

@@ -56,7 +56,11 @@ METRICS = [
     "ssim_paper",
 ]
 LOSSES = ["valid", "hole", "tv", "perceptual", "style", "total"]
-COLUMNS = ["pair", "photo", "kind", "hole_share", "method", *METRICS, *LOSSES, "features"]
+# The same two terms with the 8-bit composite for the output: what methods are compared by. A
+# network's own output has known pixels too, which it is not asked for and no other method changes.
+OF_COMPOSITE = {f"{name}_composite": name for name in ("perceptual", "style")}
+_FACTS = ["pair", "photo", "kind", "hole_share", "method"]
+COLUMNS = [*_FACTS, *METRICS, *LOSSES, *OF_COMPOSITE, "features"]
 MODULE = "workflow.stages.evaluate"  # not __name__, which is __main__ on the command line
 DIGITS = 9  # significant, of every number in the table
 
@@ -198,8 +202,9 @@ def _measure(
     measured = image_metrics(made, truth, masks_01(batch.masks))
     for i, pair in enumerate(batch.pairs):
         vgg = method in job.params.vgg_methods and pair.id in with_vgg
-        image = images_01(batch.images[i : i + 1]).to(output.device)
-        known = masks_01(batch.masks[i : i + 1]).to(output.device)
+        one = slice(i, i + 1)
+        image, composite = (images_01(x[one]).to(output.device) for x in (batch.images, filled))
+        known = masks_01(batch.masks[one]).to(output.device)
         yield {
             "pair": pair.id,
             "photo": pair.photo,
@@ -207,7 +212,7 @@ def _measure(
             "hole_share": pair.hole_share,
             "method": method,
             **{name: float(values[i]) for name, values in measured.items()},
-            **_losses(job, method, pair if vgg else None, output[i : i + 1], image, known),
+            **_losses(job, method, pair if vgg else None, output[one], composite, image, known),
             "features": job.params.features if vgg else None,
         }
 
@@ -223,19 +228,29 @@ def _fill(job: Job, method: str, batch: Batch) -> tuple[Tensor, Pixels]:
 
 @torch.inference_mode()
 def _losses(
-    job: Job, method: str, pair: Pair | None, output: Tensor, truth: Tensor, known: Tensor
+    job: Job,
+    method: str,
+    pair: Pair | None,
+    output: Tensor,
+    composite: Tensor,
+    truth: Tensor,
+    known: Tensor,
 ) -> dict[str, float]:
     """Return the loss terms of one fill; the VGG terms and the total only if its pair is given."""
-    features = None
+    keeps_known = not is_network(method)
     if pair is None:
         loss = InpaintingLoss(None, LossWeights(perceptual=0, style=0))
+        terms = loss.per_image(output, truth, known, keeps_known=keeps_known)
+        del terms["total"]  # a total without its largest terms compares with nothing
     else:
         vgg = _vgg(job.params.features, job.params.features_seed)
         loss = InpaintingLoss(vgg)
         features = _truth_features(vgg, job.raw / pair.photo, pair.size_px, pair.place)
-    terms = loss.per_image(output, truth, known, features, keeps_known=not is_network(method))
-    if pair is None:
-        del terms["total"]  # a total without its largest terms compares with nothing
+        terms = loss.per_image(output, truth, known, features, keeps_known=keeps_known)
+        alone = terms
+        if not keeps_known:
+            alone = loss.per_image(composite, truth, known, features, keeps_known=True)
+        terms |= {column: alone[name] for column, name in OF_COMPOSITE.items()}
     return {name: float(term) for name, term in terms.items()}
 
 

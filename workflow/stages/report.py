@@ -25,7 +25,7 @@ from workflow.reporting.gallery import Material
 from workflow.reporting.names import OURS, method_label
 from workflow.reporting.page import Content, Shown, Wipe, write_page
 from workflow.reporting.summary import Summary, compare, summarise
-from workflow.reporting.words import features_sentence, lead_sentences
+from workflow.reporting.words import features_sentence, interval_sentence, lead_sentences
 from workflow.tracking import log_report
 
 SHARE_FILE = "psnr_by_hole_share.csv"
@@ -67,6 +67,7 @@ class Numbers:
     labels: dict[str, str]
     lead: list[str]
     features: str
+    intervals: str
 
     def group_tables(self) -> list[tables.Table]:
         """Return a table for every group of kinds that has pairs."""
@@ -143,6 +144,7 @@ def _numbers(
         labels,
         lead_sentences(evaluation, summary, labels, size_px),
         features_sentence(evaluation, summary),
+        interval_sentence(evaluation),
     )
 
 
@@ -161,8 +163,8 @@ def _markdown(numbers: Numbers) -> str:
         "# Results",
         *numbers.lead,
         numbers.features,
-        "Means over pairs; in brackets the 95 % interval of a bootstrap over photographs; the best "
-        "method of a row, among those measured on the most pairs, is bold.",
+        f"Means over pairs. {numbers.intervals} The best method of a row, among those measured on "
+        "the most pairs, is bold.",
         "## By kind",
         *(table.markdown() for table in numbers.group_tables()),
         "## Our network against the others",
@@ -187,6 +189,7 @@ def _content(
     return Content(
         lead=numbers.lead,
         features=numbers.features,
+        intervals=numbers.intervals,
         hero=shown[gallery.HERO],
         wipes=[Wipe.of(example, numbers.labels) for example in material.chosen(wiped)],
         tables=[table.transposed() for table in numbers.group_tables()],
