@@ -18,6 +18,7 @@ import networkx
 import pytest
 import yaml
 from dvc.repo import Repo
+from dvc.repo.reproduce import plan_repro
 
 from tests.project_copy import write_stand_ins
 from workflow.code import is_code, stage_code
@@ -232,6 +233,12 @@ def test_part_of_the_raw_data(tmp_path: Path, edited: str, reruns: set[str]) -> 
     changed = set(repo.status()) - {"download"}  # whose output it is
     graph = dvc_graph(repo)
     assert changed.union(*(networkx.ancestors(graph, stage) for stage in changed)) == reruns
+
+
+def test_pairs_are_drawn_before_the_training(tmp_path: Path) -> None:
+    """DVC asks for the pairs first: what can't be drawn is told before hours of training."""
+    order = [stage.name for stage in plan_repro(a_project(tmp_path).index.graph)]
+    assert order.index("sample") < order.index("train")
 
 
 def test_a_section_left_out_is_found(tmp_path: Path) -> None:

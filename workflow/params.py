@@ -11,6 +11,7 @@ file or folder that is named here the engines watch the name and not the content
 import argparse
 import difflib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -24,6 +25,8 @@ from workflow.plain_yaml import read_plain_yaml
 PARAMS_FILE = Path("params.yaml")
 PRESETS = Path("presets")
 SECTION_FILES = Path(".stages")
+_SAMPLED_KINDS = ("walk", "strokes", "rectangles")  # as workflow.pairs, which imports too much
+_NAMED_FEATURES = ("imagenet", "random")
 
 Seed = Annotated[int, Field(ge=0, lt=2**32, description="Seed of every draw of this stage.")]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -261,6 +264,23 @@ class TrainParams(Section):
     validation_pairs: Annotated[Items, Field(description="Held-out pairs of the log.")]
 
     @model_validator(mode="after")
+    def _epochs_come(self) -> "TrainParams":
+        for name in ("first_epoch", "finetune_from_epoch"):
+            if getattr(self, name) > self.epochs:
+                raise ValueError(
+                    f"{name} is {getattr(self, name)} but epochs is {self.epochs}; an epoch after "
+                    "the last never comes"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _something_is_learned(self) -> "TrainParams":
+        names = [name for name in type(self).model_fields if name.endswith("_weight")]
+        if not any(getattr(self, name) for name in names):
+            raise ValueError(f"{', '.join(names)} are all 0; give one of them a weight")
+        return self
+
+    @model_validator(mode="after")
     def _weights_are_of_one_kind(self) -> "TrainParams":
         if self.initial_weights and len(self.kinds) > 1:
             raise ValueError(
@@ -334,6 +354,21 @@ class Params(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _there_are_masks(self) -> "Params":
+        if self.train.validation_pairs > self.masks.valid:
+            raise ValueError(
+                f"train.validation_pairs is {self.train.validation_pairs} but masks.valid is "
+                f"{self.masks.valid}; each pair has a mask of its own"
+            )
+        missing = [kind for kind in _SAMPLED_KINDS if kind not in self.masks.kinds]
+        if self.sample.pairs_per_generated_kind and missing:
+            raise ValueError(
+                f"masks.kinds lacks {', '.join(missing)} but sample.pairs_per_generated_kind is "
+                f"{self.sample.pairs_per_generated_kind}; it asks for {', '.join(_SAMPLED_KINDS)}"
+            )
+        return self
+
 
 SectionType = TypeVar("SectionType", bound=Section)
 
@@ -345,9 +380,11 @@ def load_params(section: type[SectionType], path: Path = PARAMS_FILE) -> Section
     which Snakemake sees that a stage's parameters are others than before.
 
     Raises:
-        ParameterError: If the file is missing or not YAML, or a key or value is not allowed.
+        ParameterError: If the file is missing or not YAML, or a key or value is not allowed, or a
+            file of weights that it names is not there.
     """
     params = read_params(path)
+    check_files(params, path)
     write_section_files(params)
     for value in (getattr(params, name) for name in Params.model_fields):
         if isinstance(value, section):
@@ -364,9 +401,25 @@ def read_params(path: Path = PARAMS_FILE) -> Params:
     try:
         return Params.model_validate(_read_sections(path))
     except ValidationError as error:
-        # A misspelt key is one that does not exist and one that is missing: the first says more.
-        problems = sorted(error.errors(), key=lambda problem: problem["type"] == "missing")
+        problems = _without_misspelt(error.errors())
         raise ParameterError("\n".join(_explain(path, one) for one in problems)) from None
+
+
+def check_files(params: Params, path: Path = PARAMS_FILE) -> None:
+    """Check that the weights which parameters name are there, before hours go into the others.
+
+    Raises:
+        ParameterError: If a file is missing.
+    """
+    train, evaluate = params.train, params.evaluate
+    named = {"train.initial_weights": train.initial_weights}
+    if train.perceptual_weight or train.style_weight:
+        named["train.features"] = train.features
+    if evaluate.vgg_methods and evaluate.vgg_pairs:
+        named["evaluate.features"] = evaluate.features
+    for key, name in named.items():
+        if name and name not in _NAMED_FEATURES and not Path(name).is_file():
+            raise ParameterError(f"{path}: {key}: there is no file {name}; name one that is there")
 
 
 def write_section_files(params: Params, folder: Path = SECTION_FILES) -> None:
@@ -410,6 +463,16 @@ def _read_sections(path: Path) -> dict[str, Any]:
     return content
 
 
+def _without_misspelt(problems: Sequence[Any]) -> list[Any]:
+    """Leave out that a key is missing where another one is told to be this one, misspelt."""
+    meant = set()
+    for problem in problems:
+        if problem["type"] == "extra_forbidden":
+            *section, key = map(str, problem["loc"])
+            meant |= {(*section, near) for near in _near(key, _fields_at(section))}
+    return [p for p in problems if p["type"] != "missing" or tuple(p["loc"]) not in meant]
+
+
 def _explain(path: Path, problem: Any) -> str:
     """Say in one line which key is wrong, what was found and what is allowed."""
     location = [str(part) for part in problem["loc"]]
@@ -425,7 +488,9 @@ def _explain(path: Path, problem: Any) -> str:
         return f"{path}: {key}: is missing; every parameter must be given"
     hint = ""
     if isinstance(found, str) and _looks_like_number(found):
-        hint = f"; YAML reads {found} as text: write it as {float(found):.1e}"
+        # YAML takes 1e-3 for text, so a number is written with a point, unless it is quoted.
+        plain = found if found.isdigit() else f"{float(found):.1e}"
+        hint = f"; YAML reads {found!r} as text: write it as {plain}"
     if problem["type"] == "value_error":  # ours: it says itself what was found
         return ": ".join([str(path), *location, str(problem["ctx"]["error"])])
     return f"{path}: {key}: found {found!r:.200}; {problem['msg'].lower()}{hint}"
@@ -440,8 +505,12 @@ def _fields_at(location: list[str]) -> list[str]:
 
 
 def _nearest(name: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1)
-    return f" (did you mean {near[0]}?)" if near else ""
+    return "".join(f" (did you mean {near}?)" for near in _near(name, known))
+
+
+def _near(name: str, known: list[str]) -> list[str]:
+    """Return the known name that is most like this one, if any is."""
+    return difflib.get_close_matches(name, known, n=1)
 
 
 def _looks_like_number(text: str) -> bool:
@@ -462,7 +531,7 @@ def _main(arguments: list[str] | None = None) -> None:
     if options.command == "use":
         use_preset(options.preset)
     else:
-        read_params()
+        check_files(read_params())
 
 
 if __name__ == "__main__":

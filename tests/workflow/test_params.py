@@ -1,5 +1,6 @@
 """params.yaml as types: what is allowed, and what each mistake is answered with."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,8 @@ import pytest
 import yaml
 
 from pconv.errors import ParameterError
+from workflow import params
+from workflow.pairs import GENERATED_KINDS
 from workflow.params import (
     PRESETS,
     AugmentParams,
@@ -19,6 +22,8 @@ from workflow.params import (
 
 ROOT = Path(__file__).parent.parent.parent
 SAMPLE = (ROOT / PRESETS / "sample.yaml").read_text()
+TERMS = ("valid", "hole", "perceptual", "style", "tv")
+NO_WEIGHTS = {f"{term}_weight": 0.0 for term in TERMS}
 
 
 @pytest.fixture
@@ -64,6 +69,11 @@ class TestPresets:
         assert shipped.stdout == SAMPLE
 
 
+def test_sampled_kinds() -> None:
+    """The kinds that masks.kinds must name are those that the sample is drawn of."""
+    assert params._SAMPLED_KINDS == GENERATED_KINDS
+
+
 class TestReadParams:
     """Bad files are refused before any work, each in its own words."""
 
@@ -78,6 +88,15 @@ class TestReadParams:
             (edited(augment={"images": 2.5}), "augment.images: found 2.5"),
             (edited(download={"source": "icmee"}), "download.source: found 'icmee'; .*'icme'"),
             (edited(masks={"size_px": 64}), "masks.size_px is 64 but augment.size_px is"),
+            (edited(train={"first_epoch": 5}), "train: first_epoch is 5 but epochs is 4"),
+            (edited(train={"finetune_from_epoch": 5}), "finetune_from_epoch is 5 but epochs is 4"),
+            (edited(train=NO_WEIGHTS), "valid_weight, .*tv_weight are all 0"),
+            (
+                edited(train={"initial_weights": "a.safetensors", "kinds": ["pconv", "plain"]}),
+                "one kind of network",
+            ),
+            (edited(train={"validation_pairs": 241}), "is 241 but masks.valid is 240"),
+            (edited(masks={"kinds": ["walk"]}), "masks.kinds lacks strokes, rectangles"),
             (SAMPLE.replace("masks:", "masksx:", 1), "masksx: there is no such key.*mean masks"),
             (SAMPLE + "seed: &a [*a]\n", "aliases"),
             (SAMPLE + "masks:\n  seed: 1\n", "'masks' stands here twice"),
@@ -98,6 +117,28 @@ class TestReadParams:
         text = SAMPLE.replace("learning_rate: ", "learning_rate: 2e-4 #", 1)
         path.write_text(text)
         with pytest.raises(ParameterError, match=r"'2e-4'.*write it as 2\.0e-04"):
+            read_params(path)
+
+    @pytest.mark.parametrize(("text", "number"), [("'3'", "3"), ("'2.5'", "2.5e+00")])
+    def test_quoted_number(self, tmp_path: Path, text: str, number: str) -> None:
+        """What to write for a number in quotes is what is accepted."""
+        path = tmp_path / "params.yaml"
+        key = "images: " if "." not in text else "learning_rate: "
+        path.write_text(SAMPLE.replace(f" {key}", f" {key}{text} #", 1))
+        with pytest.raises(ParameterError, match=re.escape(f"write it as {number}")):
+            read_params(path)
+        path.write_text(SAMPLE.replace(f" {key}", f" {key}{number} #", 1))
+        read_params(path)
+
+    def test_misspelt_key_is_one_line(self, tmp_path: Path) -> None:
+        """A misspelt key is told once: not as an unknown one and as a missing one."""
+        path = tmp_path / "params.yaml"
+        path.write_text(SAMPLE.replace("  images: ", "  imges: ", 1))
+        with pytest.raises(ParameterError) as refused:
+            read_params(path)
+        assert len(str(refused.value).splitlines()) == 1
+        path.write_text(SAMPLE.replace("  images: ", "  qqq: ", 1))
+        with pytest.raises(ParameterError, match=r"augment\.images: is missing"):
             read_params(path)
 
     def test_missing_file(self, tmp_path: Path) -> None:
@@ -123,6 +164,29 @@ class TestLoadParams:
         assert load_params(AugmentParams).images == 7
         after = {p.name: p.stat().st_mtime_ns for p in (folder / ".stages").iterdir()}
         assert [name for name in after if after[name] != before[name]] == ["augment.json"]
+
+    @pytest.mark.parametrize(
+        ("changes", "key"),
+        [
+            ({"evaluate": {"features": "vgg.pth"}}, "evaluate.features"),
+            ({"train": {"features": "vgg.pth", "style_weight": 1.0}}, "train.features"),
+            ({"train": {"initial_weights": "vgg.pth"}}, "train.initial_weights"),
+        ],
+    )
+    def test_missing_file_of_weights(
+        self, folder: Path, changes: dict[str, dict[str, object]], key: str
+    ) -> None:
+        """Weights that are not there are missed by every stage, not by the one that reads them."""
+        (folder / "params.yaml").write_text(edited(**changes))
+        with pytest.raises(ParameterError, match=rf"params.yaml: {key}: there is no file vgg.pth"):
+            load_params(AugmentParams)
+        (folder / "vgg.pth").touch()
+        assert load_params(AugmentParams) == read_params().augment
+
+    def test_unused_file_of_weights(self, folder: Path) -> None:
+        """A file that no loss term needs is not missed."""
+        (folder / "params.yaml").write_text(edited(train={"features": "vgg.pth"}))
+        assert load_params(AugmentParams) == read_params().augment
 
 
 class TestUsePreset:
