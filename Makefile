@@ -13,7 +13,7 @@ PRESET ?= sample
 	mlflow-server app
 
 help: ## list the targets
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/' | column -t -s:
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: .venv/.installed ## make .venv with the pinned dependencies
 
@@ -29,7 +29,7 @@ repro: install ## run the pipeline with DVC: data to table
 	dvc repro
 
 snakemake: install ## the same pipeline with Snakemake, on JOBS cores
-	snakemake -j$(JOBS) evaluate
+	$(if $(filter 0,$(JOBS)),$(error JOBS is 0; wanted 1 or more))snakemake -j$(JOBS) evaluate
 
 test: install ## the test suite, but for services and the hostile suite
 	python -m pytest -n auto --dist loadfile --ignore tests/hostile --ignore tests/services
@@ -67,6 +67,7 @@ report: install ## print where the report lies, making it if need be
 	@echo $(CURDIR)/reports/index.html
 
 ui: install ## the MLflow pages at http://127.0.0.1:5000
+	@case "$$MLFLOW_TRACKING_URI" in http*) echo "the pages are at $$MLFLOW_TRACKING_URI"; exit;; esac; \
 	mlflow ui --backend-store-uri $${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db} --host 127.0.0.1
 
 mlflow-server: install ## an MLflow server on PostgreSQL (services/mlflow_server.sh stop ends it)

@@ -283,7 +283,8 @@ class Run:
         answer = [ColSpec(DataType.string, "image")]
         mlflow.set_tracking_uri(tracking_uri())
         with mlflow.start_run(run_id=self._id, log_system_metrics=False), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "An input example was not provided")
+            # MLflow puts a colour before it.
+            warnings.filterwarnings("ignore", r".*An input example was not provided")
             return mlflow.pyfunc.log_model(
                 name="network",
                 python_model=str(_SERVING),
