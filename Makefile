@@ -32,7 +32,8 @@ snakemake: install ## the same pipeline with Snakemake, on JOBS cores
 	$(if $(filter 0,$(JOBS)),$(error JOBS is 0; wanted 1 or more))snakemake -j$(JOBS) evaluate
 
 test: install ## the test suite, but for services and the hostile suite
-	python -m pytest -n auto --dist loadfile --ignore tests/hostile --ignore tests/services
+	python -m pytest -n auto --dist loadfile --no-loadscope-reorder \
+		--ignore tests/hostile --ignore tests/services
 
 test-slurm: install ## the pipeline on a Slurm of one node, which is started and stopped here
 	tests/services/install.sh slurm

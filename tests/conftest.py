@@ -15,6 +15,11 @@ if os.environ.get("CI"):
     settings.load_profile("ci")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what runs whole pipelines: minutes each, they would end long after the rest."""
+    items.sort(key=lambda item: item.get_closest_marker("engines") is None)
+
+
 @pytest.fixture(autouse=True)
 def _no_store_of_another_test() -> Iterator[None]:
     """MLflow keeps the address of the store that a test logged to for the whole process."""
