@@ -47,8 +47,9 @@ def interval_sentence(evaluation: Evaluation) -> str:
             f"there are none for fewer than {MIN_PHOTOS}."
         )
     return (
-        "In brackets the 95 % interval of a bootstrap over photographs: the pairs of one "
-        "photograph are not independent, so photographs are drawn, each with all its pairs."
+        f"In brackets, where at least {MIN_PHOTOS} photographs are behind a mean, the 95 % "
+        "interval of a bootstrap over photographs: the pairs of one photograph are not "
+        "independent, so photographs are drawn, each with all its pairs."
     )
 
 
