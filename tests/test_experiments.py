@@ -51,6 +51,16 @@ def test_page_is_real(printed: list[tuple[str, str]]) -> None:
     assert here == there
 
 
+def test_numbers_are_of_today(printed: list[tuple[str, str]]) -> None:
+    """The baseline's metrics are those of the page, but for another processor's last digits."""
+
+    def metrics(found: list[tuple[str, str]]) -> list[float]:
+        row = output_of(found, "metrics show").splitlines()[-1]
+        return [float(number) for number in re.findall(r"\d+\.\d+", row)]
+
+    assert metrics(printed) == pytest.approx(metrics(commands(PAGE)), rel=1e-2)
+
+
 def test_only_what_depends_runs(printed: list[tuple[str, str]]) -> None:
     """An experiment with another loss trains, evaluates and reports, and nothing else."""
     ran = re.findall(r"^Running stage '(\w+)'", output_of(printed, STYLE), re.MULTILINE)
