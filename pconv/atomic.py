@@ -77,7 +77,10 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def _partial_name(path: Path) -> Path:
-    return path.parent / f".{path.name}{PARTIAL}{_host()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    ending = f"{PARTIAL}{_host()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    # The name itself may be as long as a file system takes, 255 bytes.
+    start = os.fsencode(path.name)[: 254 - len(os.fsencode(ending))]
+    return path.parent / f".{os.fsdecode(start)}{ending}"
 
 
 def _host() -> str:

@@ -4,9 +4,11 @@ Exit status 0 is success and 2 bad input, which is told without a traceback. The
 imported when a command runs, so that help and completion answer at once.
 """
 
+import sys
 import time
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -50,6 +52,9 @@ class _Commands(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         """Run a command."""
+        # A name on the disk need not be UTF-8; told it has to be, and the work goes on.
+        if isinstance(sys.stdout, TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")
         try:
             return super().invoke(ctx)
         except BrokenPipeError:  # the reader of our output, such as head, has seen enough
@@ -95,14 +100,15 @@ def fill(
     overwrite: Overwrite = False,
 ) -> None:
     """Fill the holes of one photo or many; `FILL_HELP` is what a user reads."""
-    from pconv.fill_files import find_files, plan_jobs
+    from pconv.fill_files import find_files, mask_for_all, plan_jobs
     from pconv.hole_marks import HoleMarks
     from pconv.inpainting import Inpainter
 
     if not mask and hole_color is None:
         raise ParameterError("say where the hole is: with --mask FILE, or with --hole-color COLOR")
     marks = HoleMarks(hole_color, tolerance, invert, grow)
-    jobs = plan_jobs(find_files(photos), find_files(mask or [], masks=True), out)
+    masks = find_files(mask or [], masks=True)
+    jobs = plan_jobs(find_files(photos), masks, out, for_all=mask_for_all(mask or []))
     inpainter = Inpainter(
         weights=weights,
         method=method,
@@ -130,11 +136,12 @@ def _fill_all(jobs: list[Any], inpainter: "Inpainter", marks: Any, overwrite: bo
             share = fill_file(job, inpainter, marks, overwrite=overwrite)
         except (PConvError, OSError) as error:
             failed += 1
-            tqdm.write(f"Error: {error}", file=typer.get_text_stream("stderr"))
+            tqdm.write(f"Error: {error}", file=sys.stderr)
         else:
             seconds = time.perf_counter() - started
-            text = f"{job[0]} -> {job[2]} ({share:.1%} hole, {seconds:.1f} s)"
-            tqdm.write(text, file=typer.get_text_stream("stdout"))
+            hole = f"{share:.1%}" if not 0 < share < 0.0005 else "under 0.1%"
+            text = f"{job[0]} -> {job[2]} ({hole} hole, {seconds:.1f} s)"
+            tqdm.write(text, file=sys.stdout)
     return failed
 
 
@@ -194,6 +201,7 @@ def compare(
     tolerance: Tolerance = 0,
     invert: Invert = False,
     grow: Grow = 0,
+    large_holes: LargeHoles = False,
     methods: Annotated[
         str, typer.Option(help="Which, separated by commas.", show_default="all")
     ] = ",".join(METHODS),
@@ -210,7 +218,7 @@ def compare(
     """
     from pconv.comparison import side_by_side, with_holes
     from pconv.errors import WeightsError
-    from pconv.fill_files import named_mask_errors
+    from pconv.fill_files import named_mask_errors, refuse_overwriting
     from pconv.hole_marks import HoleMarks, known_pixels
     from pconv.images import read_image, write_image
     from pconv.inpainting import inpaint
@@ -218,6 +226,7 @@ def compare(
 
     if out.suffix.lower() != ".png":
         raise ParameterError(f"{out}: the comparison is a PNG file; wanted a name in .png")
+    refuse_overwriting(out, photo, mask)
     image = read_image(photo)
     marks = HoleMarks(hole_color, tolerance, invert, grow)
     with named_mask_errors(mask or photo):
@@ -227,7 +236,13 @@ def compare(
         started = time.perf_counter()
         try:
             with named_mask_errors(mask or photo):
-                filled = inpaint(image, known, method=method, weights=weights, device=device)
+                filled = inpaint(
+                    *(image, known),
+                    method=method,
+                    weights=weights,
+                    device=device,
+                    allow_large_holes=large_holes,
+                )
         except WeightsError as error:
             if weights is not None:
                 raise

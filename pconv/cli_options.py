@@ -14,7 +14,7 @@ FILL_HELP = """Fill the holes of one photo or many.
 
 Pixels outside the hole stay as they are, bit for bit, also in 16-bit PNG
 and TIFF files, and so do alpha, colour profile, EXIF and orientation. JPEG
-photos become PNG files unless -o says otherwise.
+photos become PNG files unless -o says otherwise. CMYK becomes RGB.
 
 [bold]Examples[/bold]
 
@@ -54,9 +54,9 @@ Masks = Annotated[
     typer.Option(
         "--mask",
         "-m",
-        help="Mask file, folder or quoted pattern: white is known, black a hole. One mask serves "
-        "all photos; of several, each photo gets the one of its name (cat.png or cat_mask.png "
-        "for cat.jpg).",
+        help="Mask file, folder or quoted pattern: white is known, black a hole. One file serves "
+        "all photos; of several, or a folder, each photo gets the one of its name (cat.png or "
+        "cat_mask.png for cat.jpg).",
     ),
 ]
 HoleColor = Annotated[

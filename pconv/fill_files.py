@@ -10,9 +10,10 @@ import numpy as np
 from pconv.errors import GreyMaskError, ImageError, MaskError, ParameterError
 from pconv.hole_marks import HoleMarks, known_pixels
 from pconv.inpainting import Inpainter
-from pconv.photo_files import SUFFIXES, read_photo, write_photo
+from pconv.photo_files import SUFFIXES, check_ending, read_photo, write_photo
 
 _MASK_ENDINGS = ("_mask", "-mask", ".mask")
+_FILLED = "-filled"  # ends the name of a result that lies beside its photo
 _KEPT_SUFFIXES = (".tif", ".tiff", ".png")  # others lose pixels: their fills become PNG files
 Job = tuple[Path, Path | None, Path]  # photo, mask if there is one, result
 
@@ -22,8 +23,8 @@ def find_files(names: Iterable[str], *, masks: bool = False) -> list[Path]:
 
     Args:
         names: Files, folders (all pictures in them), and patterns such as ``scans/*.png`` or
-            ``**/*.jpg``; of folders and patterns files called ``…_mask`` are left out if masks
-            are not looked for.
+            ``**/*.jpg``; of folders and patterns files called ``…_mask`` and ``…-filled`` are left
+            out if masks are not looked for.
         masks: Whether masks are looked for.
 
     Raises:
@@ -38,16 +39,22 @@ def find_files(names: Iterable[str], *, masks: bool = False) -> list[Path]:
     return list(found)
 
 
+def mask_for_all(names: list[str]) -> Path | None:
+    """Return the mask that serves all photos: a single file, named as such, if that was given.
+
+    A folder or pattern stands for masks of the photos' names, also where it holds one only.
+    """
+    return Path(names[0]) if len(names) == 1 and Path(names[0]).is_file() else None
+
+
 def match_masks(photos: list[Path], masks: list[Path]) -> list[Path | None]:
-    """Return each photo's mask: the only one, or that of its name, or none where none fits.
+    """Return each photo's mask, that of its name, or none where none fits.
 
     ``mask/cat.png``, ``cat_mask.png``, ``cat-mask.png`` and ``cat.mask.png`` fit ``cat.jpg``.
 
     Raises:
         MaskError: If two masks fit one name.
     """
-    if len(masks) == 1:
-        return [masks[0]] * len(photos)
     by_name: dict[str, Path] = {}
     for mask in masks:
         other = by_name.setdefault(_photo_stem(mask), mask)
@@ -68,33 +75,46 @@ def result_path(photo: Path, out: Path | None, *, into_folder: bool) -> Path:
     """
     suffix = photo.suffix.lower() if photo.suffix.lower() in _KEPT_SUFFIXES else ".png"
     if out is None:
-        return photo.with_name(f"{photo.stem}-filled{suffix}")
+        return photo.with_name(f"{photo.stem}{_FILLED}{suffix}")
     return out / f"{photo.stem}{suffix}" if into_folder else out
 
 
-def plan_jobs(photos: list[Path], masks: list[Path], out: Path | None) -> list[Job]:
+def plan_jobs(
+    photos: list[Path], masks: list[Path], out: Path | None, *, for_all: Path | None = None
+) -> list[Job]:
     """Match photos with masks and results.
 
     Args:
         photos: Files to fill.
-        masks: None, one for all, or one for each name.
+        masks: None, or one for each name.
         out: File for a single photo, or folder, or nothing for beside the photos.
+        for_all: The mask of all photos, if there is one.
 
     Raises:
+        ImageError: If a result has an ending that can't be written.
         MaskError: If two masks fit one name.
-        ParameterError: If two photos would have one result.
+        ParameterError: If two photos would have one result, or one's would replace another.
     """
     # A file without an ending could not be written, so `-o filled/` means a new folder.
     into_folder = out is not None and (len(photos) > 1 or out.is_dir() or not out.suffix)
     if into_folder and out is not None and out.is_file():
         raise ParameterError(f"{out}: is a file; wanted a folder for {len(photos)} results")
     results = [result_path(photo, out, into_folder=into_folder) for photo in photos]
-    for photo, result in zip(photos, results, strict=True):
+    matched = [for_all] * len(photos) if for_all else match_masks(photos, masks)
+    inputs = {path.resolve() for path in (*photos, *masks, *([for_all] if for_all else []))}
+    for photo, mask, result in zip(photos, matched, results, strict=True):
+        check_ending(result)
         if results.count(result) > 1:
             raise ParameterError(
                 f"{photo}: another photo's fill would be {result} too; fill them one by one"
             )
-    return list(zip(photos, match_masks(photos, masks), results, strict=True))
+        own = {path.resolve() for path in (photo, mask) if path}  # `fill_file` minds these
+        if result.resolve() in inputs - own:
+            raise ParameterError(
+                f"{photo}: its fill would be {result}, a photo or mask that is read here too; "
+                "name a folder with -o"
+            )
+    return list(zip(photos, matched, results, strict=True))
 
 
 def fill_file(job: Job, inpainter: Inpainter, marks: HoleMarks, *, overwrite: bool) -> float:
@@ -115,16 +135,24 @@ def fill_file(job: Job, inpainter: Inpainter, marks: HoleMarks, *, overwrite: bo
     photo_path, mask_path, result = job
     if mask_path is None and marks.colour is None:
         raise MaskError(f"{photo_path}: no mask of that name, and no colour marks its holes")
-    if not overwrite and any(path and _is_same(result, path) for path in (photo_path, mask_path)):
-        raise ParameterError(
-            f"{result}: would overwrite the input; name another with -o, or give --overwrite"
-        )
+    if not overwrite:
+        refuse_overwriting(result, photo_path, mask_path, hint=", or give --overwrite")
     photo = read_photo(photo_path)
     with named_mask_errors(mask_path or photo_path):
         known = known_pixels(photo, mask_path, marks)
         filled = inpainter(photo.upright, known)
     write_photo(result, photo.with_upright(filled))
     return 1 - np.count_nonzero(known) / known.size
+
+
+def refuse_overwriting(result: Path, *inputs: Path | None, hint: str = "") -> None:
+    """Refuse a result that would take the place of what it is made from.
+
+    Raises:
+        ParameterError: If it would.
+    """
+    if result.exists() and any(path and path.exists() and result.samefile(path) for path in inputs):
+        raise ParameterError(f"{result}: would overwrite the input; name another with -o{hint}")
 
 
 @contextmanager
@@ -149,7 +177,11 @@ def _files(path: Path, name: str, masks: bool) -> list[Path]:
     else:
         matching = map(Path, glob.glob(name, recursive=True))  # noqa: PTH207  # may be absolute
         found = [file for file in matching if file.is_file()]
-    return sorted(file for file in found if masks or _photo_stem(file) == file.stem)
+    return sorted(file for file in found if masks or _is_photo(file))
+
+
+def _is_photo(file: Path) -> bool:
+    return _photo_stem(file) == file.stem and not file.stem.endswith(_FILLED)
 
 
 def _photo_stem(mask: Path) -> str:
@@ -157,7 +189,3 @@ def _photo_stem(mask: Path) -> str:
         if mask.stem.endswith(ending) and mask.stem != ending:
             return mask.stem.removesuffix(ending)
     return mask.stem
-
-
-def _is_same(one: Path, other: Path) -> bool:
-    return one.exists() and one.samefile(other)

@@ -3,6 +3,7 @@
 In masks True is a known pixel and False a hole.
 """
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from pconv.errors import MaskError, ParameterError, ShapeError
 from pconv.images import Mask, known_from_foreign, read_mask
 from pconv.photo_files import Photo, Pixels, read_photo
 from pconv.pictures import as_rgb
+
+log = logging.getLogger(__name__)
 
 TRANSPARENT = "transparent"
 _CHANNELS_WITH_ALPHA = (2, 4)
@@ -66,6 +69,8 @@ def known_pixels(photo: Photo, mask: Path | None, marks: HoleMarks) -> Mask:
     else:
         marked = photo if mask is None else read_photo(mask)
         known = ~_coloured(marked.upright, marks)
+        if known.all():
+            log.warning("no pixel is %s; see --hole-color and --tolerance", marks.colour)
     height, width = photo.upright.shape[:2]
     if known.shape != (height, width):
         raise ShapeError(
@@ -102,5 +107,6 @@ def _grown(known: Mask, grow_px: int) -> Mask:
     """Take a disc around each hole pixel into the hole."""
     if grow_px == 0:
         return known
-    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * grow_px + 1, 2 * grow_px + 1))
-    return cv2.dilate((~known).astype(np.uint8), disc) == 0
+    # Not a dilation, whose time grows with the disc. Half a squared pixel is far beyond rounding.
+    distance = cv2.distanceTransform(known.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    return np.asarray(distance > np.sqrt(grow_px**2 + 0.5))

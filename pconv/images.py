@@ -101,6 +101,8 @@ def read_mask(path: Path, *, threshold: int | None = None, max_pixels: int = MAX
         return np.asarray(grey >= threshold)
     known = grey == 255
     stray = int(np.count_nonzero(grey) - np.count_nonzero(known))
+    if stray and grey.max() == 1:
+        raise MaskError(f"{path}: its pixels are 0 and 1; wanted 0 and 255: multiply them by 255")
     if stray:
         raise GreyMaskError(
             f"{path}: {stray} of {grey.size} pixels are neither 0 nor 255; masks must be binary "
@@ -154,6 +156,10 @@ def opened_image(path: Path, max_pixels: int) -> Iterator[Image.Image]:
                 yield image
     except ImageError:
         raise
+    except Image.DecompressionBombError as error:  # of twice what Pillow calls many pixels
+        raise ImageError(
+            f"{path}: too large ({error}); at most {max_pixels} pixels are read: make it smaller"
+        ) from error
     except Exception as error:  # decoders raise whatever they stumble over
         # Pillow's own words name the place in memory that it read from, never the same.
         is_unknown = isinstance(error, UnidentifiedImageError)
@@ -178,8 +184,7 @@ def _check_size(image: Image.Image, path: Path, max_pixels: int) -> None:
     width, height = image.size
     if width * height > max_pixels:
         raise ImageError(
-            f"{path}: {width}x{height} pixels; at most {max_pixels} are read: "
-            "make it smaller or raise the limit"
+            f"{path}: {width}x{height} pixels; at most {max_pixels} are read: make it smaller"
         )
 
 

@@ -48,6 +48,10 @@ _STORAGE_TAGS |= {520, 521, 529, 530, 531, 532}
 _ICC_TAG, _STRIP_OFFSETS = 34675, 273
 _PHOTOSHOP_TAG = 34377  # holds a thumbnail
 _JPEG_QUALITY = 95
+_MAX_SIDE = {"JPEG": 65_500, "WEBP": 16_383}
+# Of text chunks in which ImageMagick keeps what other files have elsewhere. Pillow reads EXIF data
+# from them; as they stand they would bring the thumbnail along.
+_RAW_PROFILES = tuple(f"raw profile type {name}\0".encode() for name in ("exif", "app1", "8bim"))
 
 # By EXIF orientation: whether rows and columns change places, and which way they then run.
 _TURNS = {
@@ -99,7 +103,7 @@ class Photo:
 def read_photo(path: Path, *, max_pixels: int = MAX_PIXELS) -> Photo:
     """Read a photograph without losing anything that `Photo` can hold.
 
-    Palettes become RGB or RGBA. CMYK becomes RGB without its profile.
+    Palettes become RGB or RGBA. CMYK becomes RGB without its profile, and a warning says so.
 
     Args:
         path: A JPEG, PNG, WebP, TIFF or BMP file with one picture.
@@ -113,6 +117,10 @@ def read_photo(path: Path, *, max_pixels: int = MAX_PIXELS) -> Photo:
         exif = image.getexif()
         _refuse_lossy(image, exif, path)
         keeps_profile = image.mode not in ("CMYK", "YCbCr", "LAB")
+        if not keeps_profile:
+            log.warning(
+                "%s: %s pixels; all of them become RGB, without a profile", path, image.mode
+            )
         # Before the pixels are decoded: Pillow turns TIFF files then, and drops the orientation.
         empty = Photo(
             pixels=np.empty((0, 0), np.uint8),
@@ -139,20 +147,29 @@ def write_photo(path: Path, photo: Photo) -> None:
         photo: What to write.
 
     Raises:
-        ImageError: If the ending is another, or the format can't hold 16 bits or alpha.
+        ImageError: If the ending is another, or the format can't hold 16 bits, alpha, the size or
+            the metadata.
     """
-    encode = _ENCODERS.get(path.suffix.lower())
-    if encode is None:
-        raise ImageError(
-            f"{path}: can't write {path.suffix or 'a file without an ending'}; "
-            f"wanted one of {', '.join(_ENCODERS)}"
-        )
+    check_ending(path)
     try:
-        data = encode(photo)
+        data = _ENCODERS[path.suffix.lower()](photo)
     except ImageError as error:
         raise ImageError(f"{path}: {error}") from error
     with atomic_file(path) as partial:
         partial.write_bytes(data)
+
+
+def check_ending(path: Path) -> None:
+    """Refuse a name whose ending says no format that `write_photo` writes.
+
+    Raises:
+        ImageError: If it is another.
+    """
+    if path.suffix.lower() not in _ENCODERS:
+        raise ImageError(
+            f"{path}: can't write {path.suffix or 'a file without an ending'}; "
+            f"wanted one of {', '.join(_ENCODERS)}"
+        )
 
 
 def _refuse_lossy(image: Image.Image, exif: Image.Exif, path: Path) -> None:
@@ -211,7 +228,10 @@ def _as_tuple(value: Any) -> tuple[Any, ...]:
 
 
 def _without_thumbnail(exif: Image.Exif, path: Path) -> bytes | None:
-    """Return EXIF data of IFD0, EXIF and GPS as a TIFF structure; IFD1 holds the thumbnail."""
+    """Return EXIF data of IFD0, EXIF and GPS as a TIFF structure; IFD1 holds the thumbnail.
+
+    Of damaged data the orientation alone: without it the pixels would lie on their side.
+    """
     try:
         kept = Image.Exif()
         left_out = _STORAGE_TAGS | {_EXIF_IFD, _GPS_IFD, _ICC_TAG, _PHOTOSHOP_TAG}
@@ -223,8 +243,12 @@ def _without_thumbnail(exif: Image.Exif, path: Path) -> bytes | None:
                 kept.get_ifd(tag).update(inner)
         return kept.tobytes().removeprefix(b"Exif\0\0") if len(kept) or kept._ifds else None
     except Exception as error:  # damaged metadata breaks Pillow in many ways
-        log.warning("%s: its EXIF data is damaged (%s) and left out", path, error)
-        return None
+        log.warning(
+            "%s: its EXIF data is damaged (%s) and left out but for the orientation", path, error
+        )
+        kept = Image.Exif()
+        kept[_ORIENTATION] = _orientation(exif)
+        return kept.tobytes().removeprefix(b"Exif\0\0")
 
 
 def _kept_chunks(path: Path) -> list[tuple[bytes, bytes]]:
@@ -244,8 +268,9 @@ def _kept_chunks(path: Path) -> list[tuple[bytes, bytes]]:
                 f"{path}: not a readable image (a PNG chunk at byte {place} says it has {length} "
                 f"bytes, the file ends after {len(data)}); wanted a whole PNG file"
             )
-        if kind in _KEPT_CHUNKS:
-            kept.append((kind, data[place + 8 : place + 8 + length]))
+        content = data[place + 8 : place + 8 + length]
+        if kind in _KEPT_CHUNKS and not content.lower().startswith(_RAW_PROFILES):
+            kept.append((kind, content))
         place += length + 12
     return kept
 
@@ -326,12 +351,21 @@ def _encode_8_bits(photo: Photo, name: str, channels: tuple[int, ...], **options
             f"{name} can't hold {8 * pixels.dtype.itemsize} bits, {found} channels; "
             "wanted .png or .tif"
         )
+    height, width = pixels.shape[:2]
+    if max(height, width) > _MAX_SIDE[name]:
+        raise ImageError(
+            f"{name} holds at most {_MAX_SIDE[name]} pixels a side, not {width}x{height}; "
+            "wanted .png or .tif"
+        )
     if photo.icc_profile:
         options["icc_profile"] = photo.icc_profile
     if photo.exif:
         options["exif"] = b"Exif\0\0" + photo.exif
     buffer = BytesIO()
-    Image.fromarray(pixels).save(buffer, name, **options)
+    try:
+        Image.fromarray(pixels).save(buffer, name, **options)
+    except (ValueError, OSError) as error:  # metadata, for one, may be longer than a JPEG holds
+        raise ImageError(f"{name} can't hold it ({error}); wanted .png or .tif") from error
     return buffer.getvalue()
 
 

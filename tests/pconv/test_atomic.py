@@ -50,6 +50,13 @@ class TestAtomicFile:
             pass
         assert names(tmp_path) == []
 
+    def test_long_name(self, tmp_path: Path) -> None:
+        """A name as long as the file system takes is written, and so is one that is not UTF-8."""
+        for name in ("é" * 125 + ".png", os.fsdecode(b"a\xe9.png")):
+            with atomic_file(tmp_path / name) as partial:
+                partial.write_text("whole")
+            assert (tmp_path / name).read_text() == "whole"
+
 
 class TestAtomicFolder:
     """The contracts of ``atomic_folder``."""

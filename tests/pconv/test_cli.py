@@ -18,6 +18,7 @@ from pconv.images import read_image, read_mask
 from pconv.unet import PConvUNet
 from pconv.weights import save_weights
 
+ROOT = Path(__file__).parents[2]
 KNOWN = np.ones((40, 50), bool)
 KNOWN[10:20, 15:30] = False
 
@@ -107,6 +108,31 @@ class TestFill:
         assert "photos/b.png: not a readable image" in result.stderr
         assert "photos/c.png: no mask of that name" in result.stderr
         assert "2 of 4 filled, 2 failed" in result.stderr
+
+    @pytest.mark.slow
+    def test_name_that_is_not_utf_8(self) -> None:
+        """A name in another encoding is filled and told, and so is the next photo."""
+        write_scene("photo.png", "mask.png")
+        Path("photos").mkdir()
+        for name in (b"a\xe9.png", b"b.png"):
+            Path("photos", os.fsdecode(name)).write_bytes(Path("photo.png").read_bytes())
+        command = [sys.executable, "-m", "pconv.cli", "fill", "photos", "-m", "mask.png"]
+        done = subprocess.run(
+            [*command, "--method", "telea"],
+            env={**os.environ, "PYTHONPATH": str(ROOT), "LC_ALL": "C.UTF-8"},
+            capture_output=True,
+        )
+        assert done.returncode == 0, done.stderr
+        assert rb"a\udce9.png -> " in done.stdout
+        assert len(list(Path("photos").iterdir())) == 4
+
+    def test_small_hole(self) -> None:
+        """A hole of a few pixels is not told as none."""
+        known = np.ones((100, 100), bool)
+        known[50, 50:54] = False
+        Image.new("RGB", (100, 100)).save("photo.png")
+        Image.fromarray(known).save("mask.png")
+        assert "under 0.1% hole" in telea("photo.png", "--mask", "mask.png").output
 
     @pytest.mark.usefixtures("scene")
     def test_grey_mask(self) -> None:
@@ -245,6 +271,24 @@ class TestCompare:
         assert result.exit_code == 2
         assert "all.jpg: the comparison is a PNG file" in result.stderr
         assert not Path("all.jpg").exists()
+
+    @pytest.mark.parametrize("name", ["photo.png", "mask.png"])
+    def test_keeps_inputs(self, scene: np.ndarray, name: str) -> None:
+        """The picture does not take the place of photo or mask."""
+        result = pconv("compare", "photo.png", "-m", "mask.png", "-o", name, "--methods", "mean")
+        assert result.exit_code == 2
+        assert f"{name}: would overwrite the input" in result.stderr
+        assert (read_image(Path("photo.png")) == scene).all()
+        assert (read_mask(Path("mask.png")) == KNOWN).all()
+
+    @pytest.mark.usefixtures("scene")
+    def test_large_holes(self) -> None:
+        """A hole over more than half is refused with the option that accepts it."""
+        options = ["photo.png", "-m", "mask.png", "--invert", "--methods", "mean"]
+        refused = pconv("compare", *options)
+        assert refused.exit_code == 2
+        assert "--large-holes" in refused.stderr
+        assert pconv("compare", *options, "--large-holes").exit_code == 0
 
     @pytest.mark.usefixtures("scene")
     def test_raises(self) -> None:

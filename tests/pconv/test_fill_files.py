@@ -12,7 +12,14 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageOps
 
 from pconv.errors import ImageError, MaskError, ParameterError
-from pconv.fill_files import fill_file, find_files, match_masks, plan_jobs, result_path
+from pconv.fill_files import (
+    fill_file,
+    find_files,
+    mask_for_all,
+    match_masks,
+    plan_jobs,
+    result_path,
+)
 from pconv.hole_marks import HoleMarks
 from pconv.inpainting import Inpainter
 
@@ -54,6 +61,13 @@ class TestFindFiles:
             assert len(find_files([name], masks=True)) == 2
         assert find_files([str(tmp_path / "1_mask.png")]) == [tmp_path / "1_mask.png"]
 
+    def test_filled(self, tmp_path: Path) -> None:
+        """Of a folder, results of an earlier run are no photos; named as files they are."""
+        touch(tmp_path, "1.png", "1-filled.png")
+        for name in (str(tmp_path), str(tmp_path / "*.png")):
+            assert find_files([name]) == [tmp_path / "1.png"]
+        assert find_files([str(tmp_path / "1-filled.png")]) == [tmp_path / "1-filled.png"]
+
     def test_raises(self, tmp_path: Path) -> None:
         """A name that stands for nothing is told."""
         with pytest.raises(ImageError, match="none"):
@@ -69,9 +83,16 @@ class TestMatchMasks:
         masks = [Path("m/b_mask.png"), Path("m/a.png"), Path("c-mask.tif"), Path("d.mask.png")]
         assert match_masks(photos, masks) == [masks[1], masks[0], masks[2], masks[3], None]
 
-    def test_one_for_all(self) -> None:
-        """A single mask serves every photo, whatever its name."""
-        assert match_masks([Path("a.jpg"), Path("b.jpg")], [Path("m.png")]) == [Path("m.png")] * 2
+    def test_one_for_all(self, tmp_path: Path) -> None:
+        """A single file serves every photo, whatever its name; a folder that holds one does not."""
+        touch(tmp_path, "masks/m.png", "other.png")
+        file = tmp_path / "masks/m.png"
+        assert mask_for_all([str(file)]) == file
+        assert mask_for_all([str(tmp_path / "masks")]) is None
+        assert mask_for_all([str(file), str(tmp_path / "other.png")]) is None
+        photos = [Path("a.jpg"), Path("m.jpg")]
+        assert [job[1] for job in plan_jobs(photos, [file], None, for_all=file)] == [file] * 2
+        assert [job[1] for job in plan_jobs(photos, [file], None)] == [None, file]
 
     def test_raises(self) -> None:
         """Two masks for one name are refused."""
@@ -103,8 +124,21 @@ class TestPlanJobs:
 
     def test_new_folder(self) -> None:
         """A result without an ending is a folder to be made."""
-        jobs = plan_jobs([Path("a.jpg")], [Path("m.png")], Path("filled"))
-        assert jobs == [(Path("a.jpg"), Path("m.png"), Path("filled/a.png"))]
+        jobs = plan_jobs([Path("a.jpg")], [Path("a.png")], Path("filled"))
+        assert jobs == [(Path("a.jpg"), Path("a.png"), Path("filled/a.png"))]
+
+    @pytest.mark.parametrize("other", ["photo", "mask"])
+    def test_keeps_other_inputs(self, other: str) -> None:
+        """A result that would take the place of another photo, or its mask, is refused."""
+        photos = [Path("a.jpg"), Path("a-filled.png")] if other == "photo" else [Path("a.jpg")]
+        masks = [Path("b.png")] if other == "photo" else [Path("a_mask.png"), Path("a-filled.png")]
+        with pytest.raises(ParameterError, match=r"a\.jpg: its fill would be a-filled\.png"):
+            plan_jobs(photos, masks, None)
+
+    def test_ending(self) -> None:
+        """An ending that can't be written is told before anything is filled."""
+        with pytest.raises(ImageError, match=r"a\.gif: can't write \.gif; wanted one of \.png"):
+            plan_jobs([Path("a.jpg")], [], Path("a.gif"))
 
     def test_raises(self, tmp_path: Path) -> None:
         """Two photos with one result, and a file in place of the folder, are refused."""

@@ -34,13 +34,21 @@ class TestKnownPixels:
         """Inverted, black is known."""
         assert (known_pixels(PLAIN, mask, HoleMarks(invert=True)) == ~KNOWN).all()
 
-    @pytest.mark.parametrize("grow", [1, 3])
+    @pytest.mark.parametrize("grow", [1, 3, 5, 12, 1000])
     def test_grow(self, mask: Path, grow: int) -> None:
-        """A grown hole has all pixels within the distance, and none much farther."""
+        """A grown hole has all pixels within the distance, and no other."""
         known = known_pixels(PLAIN, mask, HoleMarks(grow_px=grow))
-        distance = ndimage.distance_transform_edt(KNOWN)
-        assert not known[distance <= grow - 0.5].any()
-        assert known[distance > grow + 0.5].all()
+        assert (known == (ndimage.distance_transform_edt(KNOWN) > grow)).all()
+
+    def test_grow_nothing(self, tmp_path: Path) -> None:
+        """Where there is no hole, none grows."""
+        Image.new("1", (30, 20), 1).save(tmp_path / "white.png")
+        assert known_pixels(PLAIN, tmp_path / "white.png", HoleMarks(grow_px=9)).all()
+
+    def test_colour_is_nowhere(self, caplog: pytest.LogCaptureFixture) -> None:
+        """A colour that no pixel has is told."""
+        assert known_pixels(PLAIN, None, HoleMarks("magenta")).all()
+        assert "no pixel is magenta" in caplog.text
 
     @pytest.mark.parametrize("colour", ["magenta", "#f0f", "rgb(255, 0, 255)"])
     @pytest.mark.parametrize("dtype", ["u1", "u2"])

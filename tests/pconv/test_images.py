@@ -259,6 +259,13 @@ class TestMasks:
             read_mask(path)
         assert read_mask(path, threshold=128).tolist() == [[False, False, True, True]]
 
+    def test_zeros_and_ones(self, tmp_path: Path) -> None:
+        """A mask of 0 and 1 is refused with what makes it one of 0 and 255."""
+        path = tmp_path / "mask.png"
+        Image.fromarray(np.array([[0, 1, 1, 0]], dtype=np.uint8)).save(path)
+        with pytest.raises(MaskError, match=r"mask\.png: its pixels are 0 and 1; .*by 255"):
+            read_mask(path)
+
     def test_jpeg(self, tmp_path: Path) -> None:
         """A mask that went through JPEG is found again by the threshold."""
         mask = np.kron(np.random.default_rng(2).random((6, 6)) < 0.5, np.ones((8, 8))) > 0

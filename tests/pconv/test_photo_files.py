@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageOps
 
 from pconv.errors import ImageError
-from pconv.photo_files import Photo, read_photo, write_photo
+from pconv.images import read_image
+from pconv.photo_files import Photo, _kept_chunks, read_photo, write_photo
 
 PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 ORIENTATION, MAKER, EXIF_IFD, GPS_IFD, EXPOSURE = 0x0112, 0x010F, 0x8769, 0x8825, 0x829A
@@ -138,6 +139,23 @@ class TestRoundTrip:
         with Image.open(again) as result:
             assert result.getexif()[ORIENTATION] == 1
 
+    @pytest.mark.parametrize("kind", [b"zTXt", b"tEXt", b"iTXt"])
+    def test_no_raw_profile(self, tmp_path: Path, kind: bytes) -> None:
+        """Nor does one in the text chunk in which ImageMagick keeps EXIF data."""
+        path, again = tmp_path / "photo.png", tmp_path / "again.png"
+        Image.fromarray(noise("u1", 16, 16, 3)).save(path)
+        data = path.read_bytes()
+        chunks = b""
+        for keyword in (b"Raw profile type exif", b"Raw profile type xmp"):
+            content = keyword + b"\0\0the secret"
+            crc = struct.pack(">I", zlib.crc32(kind + content))
+            chunks += struct.pack(">I", len(content)) + kind + content + crc
+        path.write_bytes(data[:33] + chunks + data[33:])  # after IHDR
+        kept = [content[:20] for _, content in _kept_chunks(path)]
+        assert kept == [b"Raw profile type xmp"]
+        write_photo(again, Photo(noise("u1", 16, 16, 3), chunks=tuple(_kept_chunks(path))))
+        assert b"type exif" not in again.read_bytes()
+
 
 class TestReadPhoto:
     """Whatever is in a file is read as it is, or refused."""
@@ -209,13 +227,27 @@ class TestReadPhoto:
         assert photo.pixels.shape == (8, 8, 3)
         assert photo.orientation == 1
 
-    def test_cmyk(self, tmp_path: Path) -> None:
-        """CMYK becomes RGB, and a profile that no longer fits is dropped."""
+    def test_damaged_exif_keeps_orientation(self, tmp_path: Path) -> None:
+        """Of damaged EXIF data the orientation stays: what is written is shown as the photo is."""
+        path, again = tmp_path / "photo.jpg", tmp_path / "again.png"
+        blob = b"II*\0" + struct.pack("<IH", 8, 2)
+        blob += struct.pack("<HHII", ORIENTATION, 3, 1, 6)
+        blob += struct.pack("<HHI4sI", 282, 2, 4, b"72.0", 0)  # a resolution that is text
+        pixels = noise("u1", 8, 16, 3)
+        Image.fromarray(pixels).save(path, exif=b"Exif\0\0" + blob)
+        photo = read_photo(path)
+        assert photo.upright.shape == (16, 8, 3)
+        write_photo(again, photo)
+        assert (read_image(again) == photo.upright).all()
+
+    def test_cmyk(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        """CMYK becomes RGB, and a profile that no longer fits is dropped; a warning says so."""
         path = tmp_path / "photo.jpg"
         Image.new("CMYK", (8, 8)).save(path, icc_profile=PROFILE)
         photo = read_photo(path)
         assert photo.pixels.shape == (8, 8, 3)
         assert photo.icc_profile is None
+        assert f"{path}: CMYK pixels; all of them become RGB" in caplog.text
 
     def test_pages(self, tmp_path: Path) -> None:
         """A file with several pages is refused rather than losing them."""
@@ -307,4 +339,18 @@ class TestWritePhoto:
         """A format that would lose bits or alpha is refused, and nothing is left behind."""
         with pytest.raises(ImageError, match="can't hold"):
             write_photo(tmp_path / name, Photo(pixels))
+        assert list(tmp_path.iterdir()) == []
+
+    @pytest.mark.parametrize(
+        ("name", "photo", "words"),
+        [
+            ("a.webp", Photo(noise("u1", 2, 16_384, 3)), "at most 16383 .*not 16384x2"),
+            ("a.jpg", Photo(noise("u1", 2, 65_501)), "at most 65500 .*not 65501x2"),
+            ("a.jpg", Photo(noise("u1", 2, 2), exif=b"II*\0" + bytes(70_000)), "EXIF.* too long"),
+        ],
+    )
+    def test_limits(self, tmp_path: Path, name: str, photo: Photo, words: str) -> None:
+        """What a format has no room for is told in one line, and nothing is left behind."""
+        with pytest.raises(ImageError, match=rf"{name}: (JPEG|WEBP) .*{words}.*wanted \.png"):
+            write_photo(tmp_path / name, photo)
         assert list(tmp_path.iterdir()) == []
