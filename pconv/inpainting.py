@@ -52,7 +52,7 @@ _SMALLEST_WINDOW_PX = 8
 # Filled at once: 16 windows of 256 px, 4 of 512. A good part of a call's time does not depend on
 # how many windows it fills, so larger batches are quicker; memory is what bounds them.
 _BATCH_PIXELS = 2**20
-# These look at each pixel's neighbours only and need little memory: no windows.
+# These look at each pixel's neighbours, or at all pixels at once: no windows.
 _ANY_SIZE = Layout(size_px=2**31, margin_px=1)
 _LOCAL_METHODS = ("mean", "telea", "ns")
 # Whole up to a megapixel; beyond it their time and memory grow faster than the picture.
@@ -80,6 +80,9 @@ class Options(TypedDict, total=False):
     window_px: int | None
     max_side: int | None
     allow_large_holes: bool
+
+
+_OPTIONS = tuple(Options.__annotations__)
 
 
 def inpaint(
@@ -116,7 +119,7 @@ def inpaint(
         MaskError: If the mask isn't binary, has no known pixel, or looks inverted.
         ShapeError: If mask and picture differ in size.
         WeightsError: If there are no weights, or the file is not one of ours.
-        ParameterError: If method, device or a size does not exist.
+        ParameterError: If method, device, an option or a size does not exist.
     """
     return Inpainter(weights=weights, method=method, device=device, **options)(image, mask)
 
@@ -162,7 +165,7 @@ class Inpainter:
 
     Raises:
         WeightsError: If there are no weights, or the file is not one of ours.
-        ParameterError: If method, device or a size does not exist.
+        ParameterError: If method, device, an option or a size does not exist.
     """
 
     def __init__(
@@ -173,6 +176,9 @@ class Inpainter:
         device: str | torch.device | None = None,
         **options: Unpack[Options],
     ) -> None:
+        for name in options:
+            if name not in _OPTIONS:
+                raise ParameterError(f"there is no option {name!r}{_known(name, _OPTIONS)}")
         self.method = method
         self._max_side = _at_least(1, "max_side", options.get("max_side"))
         self._large_holes = options.get("allow_large_holes", False)
@@ -303,9 +309,7 @@ def _layout(size_px: int) -> Layout:
 def _without_network(method: str) -> WindowFill:
     """Return a non-learning method as a fill of windows; it works in 8 bits."""
     if method not in WITHOUT_NETWORK:
-        near = difflib.get_close_matches(method, METHODS, 1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise ParameterError(f"method is {method!r}, wanted one of {', '.join(METHODS)}{hint}")
+        raise ParameterError(f"method is {method!r}{_known(method, METHODS)}")
 
     def fill(images: Floats, known: Mask) -> Floats:
         filled = [
@@ -317,19 +321,26 @@ def _without_network(method: str) -> WindowFill:
     return fill
 
 
+def _known(name: object, names: Sequence[str]) -> str:
+    """Return the words that name what there is, and what is most like a name that is not there."""
+    near = difflib.get_close_matches(str(name), names, 1)
+    return f", wanted one of {', '.join(names)}" + (f"; did you mean {near[0]}?" if near else "")
+
+
 def _device(name: str | torch.device | None) -> torch.device:
     if name is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
         torch.zeros(1, device=device).item()  # "meta" is a device too, but one without memory
-    except (RuntimeError, AssertionError) as error:  # torch's own two ways to say it has none
+    # torch's own ways to say that it has none, and that it is no device.
+    except (RuntimeError, AssertionError, ImportError, TypeError) as error:
         reason = str(error).splitlines()[0]
         raise ParameterError(f"device is {str(name)!r}, which is not here: {reason}") from error
     return device
 
 
 def _at_least(least: int, name: str, value: int | None) -> int | None:
-    if value is not None and value < least:
-        raise ParameterError(f"{name} is {value}, wanted at least {least}")
+    if value is not None and (not isinstance(value, int | np.integer) or value < least):
+        raise ParameterError(f"{name} is {value!r}, wanted an integer from {least} on")
     return value

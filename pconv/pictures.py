@@ -142,7 +142,10 @@ def _mask_values(mask: Image.Image | Array) -> Array:
                 f"a Pillow mask of mode {mask.mode}; wanted one of {', '.join(_MASK_MODES)}"
             )
         return np.asarray(mask)
-    values = np.asarray(mask)
+    try:
+        values = np.asarray(mask)
+    except ValueError as error:  # rows of different lengths
+        raise MaskError(f"a mask that is no array ({error})") from error
     if values.dtype.kind not in _MASK_KINDS:
         raise MaskError(f"a mask of {values.dtype}; wanted bool, integers or floating point")
     return values[..., 0] if values.ndim == 3 and values.shape[2] == 1 else values

@@ -17,10 +17,10 @@ from typing import NoReturn
 import typer
 import uvicorn
 
-from pconv.errors import ParameterError
+from pconv.errors import ParameterError, WeightsError
 from pconv.inpainting import Inpainter
 from pconv.page.server import Settings, make_app
-from pconv.weights_source import weights_file
+from pconv.weights_source import VARIABLE, weights_file
 
 _GRACE_SECONDS = 1
 
@@ -38,15 +38,12 @@ def serve(
         open_browser: Whether to show the page.
 
     Raises:
-        ParameterError: If the port can't be opened.
-        WeightsError: If weights are named and can't be read.
+        ParameterError: If the port can't be opened, or there is no such device.
+        WeightsError: If weights are named, by ``weights`` or ``PCONV_WEIGHTS``, and can't be read.
     """
     with ExitStack() as stack:
         file = stack.enter_context(weights_file(weights)) if weights else None
-        if file:
-            Inpainter(
-                weights=file, device=device
-            )  # bad weights are told now, not at the first fill
+        _check_network(file, device)
         listener = stack.enter_context(_listener(host, port))
         folder = stack.enter_context(
             TemporaryDirectory(prefix="pconv-page-", ignore_cleanup_errors=True)
@@ -70,6 +67,18 @@ def serve(
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)
+
+
+def _check_network(file: Path | None, device: str | None) -> None:
+    """Load the network once: what is wrong with weights or device is told now, not at a fill.
+
+    Without any weights there is a page all the same; it says what makes some.
+    """
+    try:
+        Inpainter(weights=file, device=device)
+    except WeightsError:
+        if file or os.environ.get(VARIABLE):
+            raise
 
 
 class _Server(uvicorn.Server):

@@ -1,5 +1,6 @@
 """Any picture is filled, and known pixels come back as they were."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -242,6 +243,11 @@ class TestInpaint:
             ({"method": "talea"}, "did you mean telea"),
             ({"method": "telea", "window_px": 4}, "window_px is 4"),
             ({"method": "telea", "max_side": 0}, "max_side is 0"),
+            ({"method": "telea", "max_side": "64"}, "max_side is '64', wanted an integer"),
+            ({"method": "telea", "window_px": 64.5}, "window_px is 64.5, wanted an integer"),
+            ({"method": None}, "method is None, wanted one of"),
+            ({"method": "telea", "mirrored": True}, "no option 'mirrored'.*mean mirror"),
+            ({"method": "telea", "large_holes": True}, "'large_holes'.*mean allow_large_holes"),
         ],
     )
     def test_raises(self, options: Any, words: str) -> None:
@@ -249,10 +255,16 @@ class TestInpaint:
         with pytest.raises(ParameterError, match=words):
             inpaint(*scene(32, 32), **options)
 
-    def test_device_raises(self, weights: Path) -> None:
+    @pytest.mark.parametrize("device", ["abacus", "hpu", [1]])
+    def test_device_raises(self, weights: Path, device: Any) -> None:
         """A device that is not here is refused by name."""
-        with pytest.raises(ParameterError, match="'abacus'"):
-            inpaint(*scene(32, 32), weights=weights, device="abacus")
+        with pytest.raises(ParameterError, match=re.escape(repr(str(device)))):
+            inpaint(*scene(32, 32), weights=weights, device=device)
+
+    def test_ragged_mask_raises(self) -> None:
+        """A mask whose rows differ in length is refused."""
+        with pytest.raises(MaskError, match="no array"):
+            inpaint(scene(2, 2)[0], [[1, 0], [1]], method="mean")
 
     def test_mask_raises(self) -> None:
         """A mask that looks inverted is refused, unless large holes are allowed."""

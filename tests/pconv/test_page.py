@@ -601,6 +601,26 @@ class TestCommand:
         assert "none.safetensors" in result.stderr
         assert len(result.stderr.splitlines()) == 1
 
+    @pytest.mark.parametrize(
+        ("variable", "options", "words"),
+        [("none.safetensors", [], "none.safetensors"), (None, ["--device", "abacus"], "'abacus'")],
+    )
+    def test_no_network(
+        self,
+        variable: str | None,
+        options: list[str],
+        words: str,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """Weights that the environment names, and a device, are tried before the page opens."""
+        save_weights("models/pconv/last.safetensors", PConvUNet(width=2, levels=3))
+        if variable:
+            monkeypatch.setenv("PCONV_WEIGHTS", variable)
+        result = CliRunner().invoke(cli.app, ["app", "--no-open", "--port", "0", *options])
+        assert result.exit_code == 2
+        assert words in result.stderr
+        assert len(result.stderr.splitlines()) == 1
+
     def test_extra(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Without the optional packages one line says how to install them."""
         monkeypatch.setattr(cli, "find_spec", lambda name: None)
