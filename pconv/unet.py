@@ -299,7 +299,7 @@ def build_unet(kind: str, **hyperparameters: Any) -> UNet:
     if kind not in kinds:
         raise ParameterError(f"kind of network is {kind!r}, wanted one of {', '.join(kinds)}")
     names = ("in_channels", "out_channels", "width", "levels", "centre", "mask_channel")
-    if unknown := hyperparameters.keys() - set(names):
+    if unknown := hyperparameters.keys() - names:
         raise ParameterError(f"no such hyperparameter of a network: {', '.join(sorted(unknown))}")
     return kinds[kind](**hyperparameters)
 
