@@ -70,7 +70,8 @@ def known_pixels(photo: Photo, mask: Path | None, marks: HoleMarks) -> Mask:
         marked = photo if mask is None else read_photo(mask)
         known = ~_coloured(marked.upright, marks)
         if known.all():
-            log.warning("no pixel is %s; see --hole-color and --tolerance", marks.colour)
+            where = mask or "the photo"
+            log.warning("no pixel of %s is %s; raise the tolerance?", where, marks.colour)
     height, width = photo.upright.shape[:2]
     if known.shape != (height, width):
         raise ShapeError(

@@ -48,7 +48,7 @@ class TestKnownPixels:
     def test_colour_is_nowhere(self, caplog: pytest.LogCaptureFixture) -> None:
         """A colour that no pixel has is told."""
         assert known_pixels(PLAIN, None, HoleMarks("magenta")).all()
-        assert "no pixel is magenta" in caplog.text
+        assert "no pixel of the photo is magenta" in caplog.text
 
     @pytest.mark.parametrize("colour", ["magenta", "#f0f", "rgb(255, 0, 255)"])
     @pytest.mark.parametrize("dtype", ["u1", "u2"])
