@@ -130,7 +130,8 @@ def read_photo(path: Path, *, max_pixels: int = MAX_PIXELS) -> Photo:
             chunks=tuple(_kept_chunks(path)) if image.format == "PNG" else (),
         )
         has_16_bits = _has_16_bits(image, path)
-        pixels = _read_16_bits(path) if has_16_bits else _read_8_bits(image)
+        key = image.info.get("transparency")
+        pixels = _read_16_bits(path, key) if has_16_bits else _read_8_bits(image)
         # Both libraries turn TIFF files upright, and no others.
         is_turned = image.format == "TIFF"
         return empty.with_upright(pixels) if is_turned else replace(empty, pixels=pixels)
@@ -200,11 +201,14 @@ def _has_16_bits(image: Image.Image, path: Path) -> bool:
     return image.format == "TIFF" and 16 in _as_tuple(image.getexif().get(_BITS))
 
 
-def _read_16_bits(path: Path) -> Pixels:
+def _read_16_bits(path: Path, key: Any) -> Pixels:
+    """Decode by OpenCV, which heeds a transparent colour (the key) but no transparent grey."""
     data = np.frombuffer(path.read_bytes(), np.uint8)
     pixels = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
     if pixels is None or pixels.dtype != np.uint16:
         raise ImageError(f"{path}: OpenCV can't decode its 16-bit pixels; save it as PNG")
+    if pixels.ndim == 2 and key is not None:
+        return np.stack([pixels, np.where(pixels == key, 0, 65_535).astype(np.uint16)], axis=-1)
     if pixels.ndim == 2:
         return np.asarray(pixels)
     swap = cv2.COLOR_BGR2RGB if pixels.shape[2] == 3 else cv2.COLOR_BGRA2RGBA

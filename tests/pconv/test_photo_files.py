@@ -187,6 +187,17 @@ class TestReadPhoto:
         assert alpha[2, 3] == 0
         assert (alpha == 255).sum() == 34
 
+    @pytest.mark.parametrize("shape", [(5, 7), (5, 7, 3)])
+    def test_key_of_16_bits(self, tmp_path: Path, shape: tuple[int, ...]) -> None:
+        """A transparent value of 16 bits, grey or colour, becomes alpha too."""
+        path, pixels = tmp_path / "photo.png", noise("u2", *shape)
+        key = pixels[2, 3:4].astype(">u2").tobytes()
+        write_photo(path, Photo(pixels, chunks=((b"tRNS", key),)))
+        found = read_photo(path).pixels
+        assert (found[..., :-1].reshape(shape) == pixels).all()
+        assert np.argwhere(found[..., -1] == 0).tolist() == [[2, 3]]
+        assert (found[..., -1] == 65_535).sum() == 34
+
     @pytest.mark.parametrize("dtype", ["u1", "u2"])
     @pytest.mark.parametrize(
         "options", [{}, {"compression": "zlib"}, {"byteorder": ">"}, {"tile": (16, 16)}]
