@@ -157,8 +157,9 @@ def opened_image(path: Path, max_pixels: int) -> Iterator[Image.Image]:
     except ImageError:
         raise
     except Image.DecompressionBombError as error:  # of twice what Pillow calls many pixels
+        size = str(error).partition(" exceeds")[0].lower()
         raise ImageError(
-            f"{path}: too large ({error}); at most {max_pixels} pixels are read: make it smaller"
+            f"{path}: {size}; at most {max_pixels} are read: make it smaller"
         ) from error
     except Exception as error:  # decoders raise whatever they stumble over
         # Pillow's own words name the place in memory that it read from, never the same.

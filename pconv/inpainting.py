@@ -15,10 +15,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TypedDict, Unpack
 
+import cv2
 import numpy as np
 import torch
 from PIL import Image
 
+from pconv.baselines import INPAINT_RADIUS_PX
 from pconv.baselines import METHODS as WITHOUT_NETWORK
 from pconv.baselines import fill as fill_without_network
 from pconv.errors import ParameterError, ShapeError
@@ -52,9 +54,13 @@ _SMALLEST_WINDOW_PX = 8
 # Filled at once: 16 windows of 256 px, 4 of 512. A good part of a call's time does not depend on
 # how many windows it fills, so larger batches are quicker; memory is what bounds them.
 _BATCH_PIXELS = 2**20
-# These look at each pixel's neighbours, or at all pixels at once: no windows.
+# Quick at any size: no windows.
 _ANY_SIZE = Layout(size_px=2**31, margin_px=1)
-_LOCAL_METHODS = ("mean", "telea", "ns")
+_QUICK_METHODS = ("mean", "telea", "ns")
+# These look no further from a hole than their radius and a pixel more, for slopes. So they are
+# given the rectangle around all holes: memory and time follow that, not the picture.
+_NEAR_METHODS = ("telea", "ns")
+_NEAR_PX = 2 * INPAINT_RADIUS_PX
 # Whole up to a megapixel; beyond it their time and memory grow faster than the picture.
 _SEARCHING = Layout(size_px=1024, margin_px=128)
 
@@ -190,9 +196,10 @@ class Inpainter:
             self._layout = _layout(window_px or network.trained_at_px)
         else:
             self._fill = _without_network(method)
-            self._layout = _ANY_SIZE if method in _LOCAL_METHODS else _SEARCHING
+            self._layout = _ANY_SIZE if method in _QUICK_METHODS else _SEARCHING
             if window_px:
                 self._layout = _layout(window_px)
+        self._crops = method in _NEAR_METHODS and not window_px
 
     def __call__(self, picture: Picture, mask: Image.Image | Array) -> Picture:
         """Fill the holes of one picture; see `inpaint`."""
@@ -224,7 +231,8 @@ class Inpainter:
         """Fill RGB arrays in one go if each is one window and all are of one size."""
         shapes = {known.shape for _, known in checked}
         longest = max(max(shape) for shape in shapes)
-        if len(shapes) > 1 or longest > min(self._layout.size_px, self._max_side or longest):
+        largest = min(self._layout.size_px, self._max_side or longest)
+        if self._crops or len(shapes) > 1 or longest > largest:
             return [self._filled(*pair) for pair in checked]
         images, known = zip(*checked, strict=True)
         new = self._fill(np.stack([as_01(image) for image in images]), np.stack(known))
@@ -235,7 +243,10 @@ class Inpainter:
         height, width = known.shape
         scale = (self._max_side or max(height, width)) / max(height, width)
         if scale >= 1 or known.all():
-            return fill_holes(rgb, known, self._fill, self._layout)
+            part = _around_holes(known) if self._crops else (slice(None), slice(None))
+            filled = rgb.copy()
+            filled[part] = fill_holes(rgb[part], known[part], self._fill, self._layout)
+            return filled
         size = (max(1, round(height * scale)), max(1, round(width * scale)))
         filled = rgb.copy()
         coarse = fill_reduced(rgb, known, size, self._fill, self._layout)
@@ -299,6 +310,15 @@ def _loaded(
     size_px = told if told >= _SMALLEST_WINDOW_PX else _USUAL_SIZE_PX
     log.debug("%s (%d) on %s, windows of %d px", path, stamp, device, size_px)
     return NetworkFill(network, size_px, Options(half=half, compile=compile, mirror=mirror))
+
+
+def _around_holes(known: Mask) -> tuple[slice, slice]:
+    """Return the part of a picture that has all holes, and what `_NEAR_METHODS` look at."""
+    left, top, width, height = cv2.boundingRect((~known).view(np.uint8))
+    return (
+        slice(max(0, top - _NEAR_PX), top + height + _NEAR_PX),
+        slice(max(0, left - _NEAR_PX), left + width + _NEAR_PX),
+    )
 
 
 def _layout(size_px: int) -> Layout:

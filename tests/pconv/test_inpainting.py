@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import pconv
+from pconv.baselines import fill
 from pconv.errors import MaskError, ParameterError, ShapeError, WeightsError
 from pconv.inpainting import METHODS, Inpainter, inpaint, inpaint_batch
 from pconv.unet import PConvUNet, UNet, composite
@@ -132,6 +133,37 @@ class TestInpaint:
             filled = inpaint(picture, known, method=method)
             assert (filled[known] == picture[known]).all()
             assert changed(picture, filled)[~known].mean() > 0.8
+
+    @pytest.mark.parametrize("method", ["telea", "ns"])
+    @given(seed=st.integers(0, 2**32 - 1))
+    @settings(deadline=None, max_examples=30)
+    def test_near_holes(self, method: str, seed: int) -> None:
+        """What OpenCV's methods are given, all around the holes, is all they look at."""
+        rng = np.random.default_rng(seed)
+        image = rng.integers(0, 256, (90, 80, 3), dtype=np.uint8)
+        known = np.ones((90, 80), bool)
+        top, left = rng.integers(0, 60, 2)
+        hole = known[top : top + rng.integers(1, 40), left : left + rng.integers(1, 40)]
+        hole[...] = rng.random(hole.shape) < rng.choice([0, 0.3, 0.9])
+        wanted = fill(method, image, known)
+        assert (inpaint(image, known, method=method) == wanted).all()
+        assert (inpaint_batch([image], [known], method=method)[0] == wanted).all()
+
+    @pytest.mark.parametrize("method", ["telea", "ns"])
+    def test_small_hole(self, method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        """They are not given the rest of a large picture, which takes memory and time."""
+        shapes = []
+
+        def spy(name: str, image: NDArray[np.uint8], known: NDArray[np.bool_]) -> Any:
+            shapes.append(known.shape)
+            return fill(name, image, known)
+
+        monkeypatch.setattr("pconv.inpainting.fill_without_network", spy)
+        known = np.ones((300, 400), bool)
+        known[100:103, 200:205] = False
+        inpaint(np.zeros((300, 400), np.uint8), known, method=method)
+        inpaint_batch([np.zeros((300, 400), np.uint8)], [known], method=method)
+        assert shapes == [(15, 17)] * 2
 
     def test_no_hole(self, weights: Path) -> None:
         """A picture without a hole comes back as a copy."""
