@@ -23,6 +23,7 @@ SIZE = 16
 PARAMS = TrainParams(
     seed=1,
     kinds=["pconv", "plain"],
+    initial_weights=None,
     width=2,
     levels=2,
     centre="known",
