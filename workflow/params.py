@@ -401,7 +401,9 @@ def read_params(path: Path = PARAMS_FILE) -> Params:
     try:
         return Params.model_validate(_read_sections(path))
     except ValidationError as error:
+        # What is there and wrong says more than what is missing.
         problems = _without_misspelt(error.errors())
+        problems.sort(key=lambda problem: problem["type"] == "missing")
         raise ParameterError("\n".join(_explain(path, one) for one in problems)) from None
 
 

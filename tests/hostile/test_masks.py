@@ -105,6 +105,7 @@ def into_folder(project: Path, name: str, content: bytes) -> str:
     """Let the masks stage read a folder of masks with a bad one among good ones."""
     params = small_params()
     params["masks"] |= {"kinds": ["folder"], "folder": "given"}
+    params["sample"] |= {"pairs_per_generated_kind": 0}
     write_params(project, params)
     (project / "given").mkdir()
     (project / f"given/{name}").write_bytes(content)
