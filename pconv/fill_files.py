@@ -86,9 +86,9 @@ def plan_jobs(
 
     Args:
         photos: Files to fill.
-        masks: None, or one for each name.
+        masks: None, one for all, or one for each name.
         out: File for a single photo, or folder, or nothing for beside the photos.
-        for_all: The mask of all photos, if there is one.
+        for_all: The one of the masks that serves all photos, if one does.
 
     Raises:
         ImageError: If a result has an ending that can't be written.
@@ -101,7 +101,7 @@ def plan_jobs(
         raise ParameterError(f"{out}: is a file; wanted a folder for {len(photos)} results")
     results = [result_path(photo, out, into_folder=into_folder) for photo in photos]
     matched = [for_all] * len(photos) if for_all else match_masks(photos, masks)
-    inputs = {path.resolve() for path in (*photos, *masks, *([for_all] if for_all else []))}
+    inputs = {path.resolve() for path in (*photos, *masks)}
     for photo, mask, result in zip(photos, matched, results, strict=True):
         check_ending(result)
         if results.count(result) > 1:

@@ -243,8 +243,9 @@ class Inpainter:
         height, width = known.shape
         scale = (self._max_side or max(height, width)) / max(height, width)
         if scale >= 1 or known.all():
-            part = _around_holes(known) if self._crops else (slice(None), slice(None))
-            filled = rgb.copy()
+            if not self._crops:
+                return fill_holes(rgb, known, self._fill, self._layout)
+            part, filled = _around_holes(known), rgb.copy()
             filled[part] = fill_holes(rgb[part], known[part], self._fill, self._layout)
             return filled
         size = (max(1, round(height * scale)), max(1, round(width * scale)))

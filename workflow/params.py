@@ -263,6 +263,8 @@ class TrainParams(Section):
     pictures_every_epochs: Epochs
     validation_pairs: Annotated[Items, Field(description="Held-out pairs of the log.")]
 
+    # `pconv.plan` and `pconv.losses` refuse the next two as well, but not before there is data; and
+    # this module is read by every stage and the Snakefile, which torch would hold up.
     @model_validator(mode="after")
     def _epochs_come(self) -> "TrainParams":
         for name in ("first_epoch", "finetune_from_epoch"):

@@ -52,7 +52,8 @@ class TestBootstrapMeans:
             taken = ~np.isnan(values[:, column])
             assert found.pairs[column] == taken.sum()
             assert found.photos[column] == len(set(names[taken]))
-            assert found.mean[column] == pytest.approx(values[taken, column].mean(), nan_ok=True)
+            mean = values[taken, column].mean() if taken.any() else np.nan
+            assert found.mean[column] == pytest.approx(mean, nan_ok=True)
             if found.photos[column] < MIN_PHOTOS:
                 assert np.isnan([found.low[column], found.high[column]]).all()
                 continue

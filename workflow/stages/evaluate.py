@@ -203,7 +203,7 @@ def _measure(
     for i, pair in enumerate(batch.pairs):
         vgg = method in job.params.vgg_methods and pair.id in with_vgg
         one = slice(i, i + 1)
-        image, composite = (images_01(x[one]).to(output.device) for x in (batch.images, filled))
+        image = images_01(batch.images[one]).to(output.device)
         known = masks_01(batch.masks[one]).to(output.device)
         yield {
             "pair": pair.id,
@@ -212,7 +212,7 @@ def _measure(
             "hole_share": pair.hole_share,
             "method": method,
             **{name: float(values[i]) for name, values in measured.items()},
-            **_losses(job, method, pair if vgg else None, output[one], composite, image, known),
+            **_losses(job, method, pair if vgg else None, output[one], filled[one], image, known),
             "features": job.params.features if vgg else None,
         }
 
@@ -232,7 +232,7 @@ def _losses(
     method: str,
     pair: Pair | None,
     output: Tensor,
-    composite: Tensor,
+    filled: Pixels,
     truth: Tensor,
     known: Tensor,
 ) -> dict[str, float]:
@@ -249,6 +249,7 @@ def _losses(
         terms = loss.per_image(output, truth, known, features, keeps_known=keeps_known)
         alone = terms
         if not keeps_known:
+            composite = images_01(filled).to(output.device)
             alone = loss.per_image(composite, truth, known, features, keeps_known=True)
         terms |= {column: alone[name] for column, name in OF_COMPOSITE.items()}
     return {name: float(term) for name, term in terms.items()}
