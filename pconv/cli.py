@@ -258,7 +258,8 @@ def info(
     weights: Annotated[str, typer.Argument(help="Weights file or MLflow URI.")],
 ) -> None:
     """Tell what a weights file holds: its network, and what it was trained on."""
-    from pconv.weights import load_weights, read_about
+    from pconv.weights import load_weights
+    from pconv.weights_header import read_about
     from pconv.weights_source import weights_file
 
     with weights_file(weights) as path:

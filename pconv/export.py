@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from pconv.atomic import atomic_file
 from pconv.errors import WeightsError
 from pconv.unet import UNet, composite
-from pconv.weights import load_weights, read_about
+from pconv.weights import load_weights
+from pconv.weights_header import read_about
 
 TOLERANCE = 1e-4
 CHECKED_SIZES = ((96, 160), (130, 70))

@@ -26,7 +26,8 @@ from pconv.baselines import fill as fill_without_network
 from pconv.errors import ParameterError, ShapeError
 from pconv.pictures import Array, Picture, as_array, as_mask, as_rgb, with_fill
 from pconv.unet import Fill, UNet, mirrored
-from pconv.weights import load_weights, read_about
+from pconv.weights import load_weights
+from pconv.weights_header import read_about
 from pconv.weights_source import weights_file
 from pconv.windows import (
     Floats,

@@ -6,23 +6,19 @@ ever unpickled. The same network and words give the same bytes.
 """
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
 from pconv.atomic import atomic_file
 from pconv.errors import WeightsError
 from pconv.unet import UNet, build_unet
+from pconv.weights_header import ABOUT, LAYOUT, opened
 
-LAYOUT = "1"
-_ABOUT = "about."
 _SIZES = ("in_channels", "out_channels", "width", "levels")
 
 
@@ -45,7 +41,7 @@ def save_weights(
         WeightsError: If a weight is not finite, or not in this precision.
     """
     sizes = {key: str(value) for key, value in model.hyperparameters().items()}
-    words = {_ABOUT + key: value for key, value in (about or {}).items()}
+    words = {ABOUT + key: value for key, value in (about or {}).items()}
     tensors = {name: _stored(value, dtype) for name, value in model.state_dict().items()}
     for name, value in tensors.items():
         if not value.isfinite().all():
@@ -69,7 +65,7 @@ def load_weights(path: Path | str, device: torch.device | str = "cpu") -> UNet:
         WeightsError: If the file is missing, damaged, of another kind or for another network, or
             holds values that are not finite.
     """
-    with _opened(path) as (metadata, file):
+    with opened(path, "pt") as (metadata, file):
         # Nothing is allocated or drawn at random for weights that the file will bring, however
         # large a network a foreign header may ask for.
         with torch.device("meta"):
@@ -118,20 +114,6 @@ def begin_with(model: UNet, path: Path | str) -> None:
     model.load_state_dict(tensors)
 
 
-def read_about(path: Path | str) -> dict[str, str]:
-    """Return what was said of the weights when they were saved.
-
-    Args:
-        path: A file that :func:`save_weights` wrote.
-
-    Raises:
-        WeightsError: If the file is missing, damaged or of another kind.
-    """
-    with _opened(path) as (metadata, _):
-        words = metadata.items()
-        return {key.removeprefix(_ABOUT): word for key, word in words if key.startswith(_ABOUT)}
-
-
 def _stored(value: Tensor, dtype: torch.dtype) -> Tensor:
     """Return a weight as it is stored: kernels in ``dtype``, the rest as it is."""
     return value.detach().to(dtype=dtype if value.ndim > 1 else value.dtype).contiguous()
@@ -145,36 +127,6 @@ def _in_order(data: bytes) -> bytes:
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)
     return len(text).to_bytes(8, "little") + text + data[8 + length :]
-
-
-@contextmanager
-def _opened(path: Path | str) -> Iterator[tuple[dict[str, str], Any]]:
-    """Open a weights file; yield its header's words and the reader of its tensors."""
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            metadata = file.metadata() or {}
-            if metadata.get("pconv") != LAYOUT:
-                raise WeightsError(
-                    f"{path}: a safetensors file, but not one of this project's weights files "
-                    f"(its header says pconv={metadata.get('pconv')!r}, wanted {LAYOUT!r})"
-                )
-            yield metadata, file
-    except (SafetensorError, OSError) as error:
-        raise WeightsError(_why_unreadable(Path(path), error)) from error
-
-
-def _why_unreadable(path: Path, error: Exception) -> str:
-    """Say why a file can't be read as safetensors."""
-    if not path.is_file():
-        return f"{path}: there is no such weights file"
-    with path.open("rb") as file:
-        start = file.read(4)
-    if start == b"PK\x03\x04" or start[:1] == b"\x80":
-        return (
-            f"{path}: a pickle (torch.save), not a safetensors file; it is not opened, because "
-            "reading it could run code: save the weights with pconv.weights.save_weights"
-        )
-    return f"{path}: damaged, cut short, or no safetensors file ({error})"
 
 
 def _described(path: Path | str, metadata: dict[str, str]) -> UNet:

@@ -22,7 +22,8 @@ from pconv.errors import ArchiveError, DataError, ParameterError, WeightsError
 from pconv.images import read_image, write_image
 from pconv.inpainting import inpaint
 from pconv.unet import PConvUNet
-from pconv.weights import load_weights, read_about
+from pconv.weights import load_weights
+from pconv.weights_header import read_about
 from pconv.weights_source import SHIPPED_NAME
 from workflow.licensed import COLUMNS
 from workflow.pairs import read_pairs

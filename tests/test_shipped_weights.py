@@ -12,7 +12,8 @@ import skimage.data
 from safetensors.numpy import load_file
 
 import pconv
-from pconv.weights import load_weights, read_about
+from pconv.weights import load_weights
+from pconv.weights_header import read_about
 from pconv.weights_source import SHIPPED_NAME, VARIABLE
 from workflow.licensed import PHOTOS_TABLE
 from workflow.ship import MAX_BYTES, licences

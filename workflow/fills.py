@@ -1,6 +1,5 @@
 """How a batch of pairs is filled by any method, for the stages that measure and show fills."""
 
-import re
 from functools import lru_cache
 from pathlib import Path
 
@@ -9,36 +8,10 @@ import torch
 from torch import Tensor
 
 from pconv import baselines
-from pconv.errors import DataError
 from pconv.images import Mask, Pixels
 from pconv.unet import Fill, UNet, composite, mirrored
 from pconv.weights import load_weights
-
-_NETWORK = re.compile(r"(pconv|plain)-(first|last)(-mirrored)?")
-MIRRORED = "-mirrored"  # ends the name of weights that fill as `pconv.unet.mirrored` says
-
-
-def network_names(models: Path) -> list[str]:
-    """Return the trained networks in ``models`` as method names, such as ``pconv-last``.
-
-    Raises:
-        DataError: If there is none.
-    """
-    names = sorted(f"{path.parent.name}-{path.stem}" for path in models.glob("*/*.safetensors"))
-    if not names:
-        raise DataError(f"{models}: no weights; the stage train makes them")
-    return names
-
-
-def is_network(method: str) -> bool:
-    """Return whether a method is one of the trained networks."""
-    return _NETWORK.fullmatch(method) is not None
-
-
-def weights_file(method: str, models: Path) -> Path:
-    """Return the weights behind ``pconv-last``, ``pconv-last-mirrored`` and their like."""
-    kind, which = method.removesuffix(MIRRORED).split("-")
-    return models / kind / f"{which}.safetensors"
+from workflow.networks import MIRRORED, is_network, weights_file
 
 
 def fill_pairs(method: str, models: Path, images: Pixels, masks: Mask) -> Pixels:

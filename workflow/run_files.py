@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pconv.errors import DataError, PConvError
-from pconv.weights import read_about
+from pconv.weights_header import read_about
 from workflow.code import is_code
 from workflow.graph import DVC_FILE, load_stages
 from workflow.params import Params, TrainParams, read_params

@@ -23,11 +23,13 @@ import torch
 from pconv.atomic import atomic_folder
 from pconv.errors import DataError, WeightsError
 from pconv.metrics import image_metrics
-from pconv.weights import load_weights, read_about, save_weights
+from pconv.weights import load_weights, save_weights
+from pconv.weights_header import read_about
 from pconv.weights_source import SHIPPED_NAME
 from workflow.command import run_command
-from workflow.fills import fill_pairs, masks_01, weights_file
+from workflow.fills import fill_pairs, masks_01
 from workflow.licensed import PHOTOS_TABLE
+from workflow.networks import weights_file
 from workflow.pairs import KINDS, Pair, load_pair, read_pairs
 from workflow.params import read_params
 from workflow.reporting.brief import KINDS_LEGEND, hole_psnr_table

@@ -17,9 +17,10 @@ import torch
 
 from pconv.atomic import atomic_file
 from pconv.errors import DataError
-from pconv.weights import load_weights, read_about, save_weights
+from pconv.weights import load_weights, save_weights
+from pconv.weights_header import read_about
 from workflow.command import run_command
-from workflow.fills import weights_file
+from workflow.networks import weights_file
 from workflow.reporting.provenance import hardware, versions
 
 PART_BYTES = 16_000_000

@@ -28,7 +28,7 @@ from pconv.atomic import atomic_file, atomic_folder
 from pconv.errors import DataError
 from pconv.losses import LossWeights
 from workflow.command import run_command
-from workflow.fills import weights_file
+from workflow.networks import weights_file
 from workflow.params import TrainParams, read_params
 from workflow.reporting.brief import KINDS_LEGEND, hole_psnr_table
 from workflow.sources.archives import Limits, unpack

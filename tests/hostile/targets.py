@@ -18,7 +18,8 @@ from pconv.errors import PConvError
 from pconv.images import is_plain_jpeg, read_image, read_mask
 from pconv.photo_files import read_photo, write_photo
 from pconv.unet import PConvUNet
-from pconv.weights import load_weights, read_about, save_weights
+from pconv.weights import load_weights, save_weights
+from pconv.weights_header import read_about
 from tests.hostile import pictures
 from tests.hostile.conftest import small_params
 from tests.workflow.test_archives import KINDS, packed

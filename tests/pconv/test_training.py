@@ -24,7 +24,8 @@ from pconv.ranks import Ranks, open_ranks
 from pconv.stopping import EXIT_OUT_OF_TIME, TrainingStopped
 from pconv.training import compile_mode, run_fingerprint, train
 from pconv.unet import PConvUNet
-from pconv.weights import load_weights, read_about
+from pconv.weights import load_weights
+from pconv.weights_header import read_about
 from tests.pconv import tiny_run
 from tests.pconv.tiny_run import METHOD, PLAN, STEPS, data, held_out, run
 

@@ -11,7 +11,8 @@ from safetensors.torch import save_file
 
 from pconv.errors import WeightsError
 from pconv.unet import build_unet
-from pconv.weights import begin_with, load_weights, read_about, save_weights
+from pconv.weights import begin_with, load_weights, save_weights
+from pconv.weights_header import read_about
 
 ABOUT = {"trained on": "faces", "licence": "CC0, „öffentlich“", "date": "2026-11-22\n"}
 

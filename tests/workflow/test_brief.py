@@ -1,10 +1,13 @@
 """The small table of the README and the model card."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 from pconv.unet import PConvUNet
 from pconv.weights import save_weights
+from tests.project_copy import ROOT, environment
 from workflow.reporting.brief import hole_psnr_table
 
 
@@ -25,3 +28,10 @@ def test_values(tmp_path: Path) -> None:
         "| PConv, epoch 7 | 20.12 | 19.00 | 19.50 |",
         "| Telea | 18.00 | - | 18.00 |",
     ]
+
+
+def test_quick() -> None:
+    """A table is printed without the network's library, which takes seconds to import."""
+    code = "import sys, workflow.reporting.brief; sys.exit('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], check=False, env=environment(ROOT))
+    assert done.returncode == 0

@@ -25,15 +25,8 @@ from pconv.losses import InpaintingLoss
 from pconv.unet import PConvUNet
 from pconv.weights import save_weights
 from tests.interrupted import ROOT, kill_when
-from workflow.fills import (
-    fill_pairs,
-    images_01,
-    is_network,
-    masks_01,
-    network_names,
-    network_outputs,
-    to_pixels,
-)
+from workflow.fills import fill_pairs, images_01, masks_01, network_outputs, to_pixels
+from workflow.networks import is_network, network_names
 from workflow.pairs import Pair, load_pair, read_pairs, write_pairs
 from workflow.params import EvaluateParams, load_params
 from workflow.shards import Shard

@@ -13,7 +13,8 @@ from pconv.losses import LossWeights
 from pconv.resizing import fit_image
 from pconv.stopping import EXIT_OUT_OF_TIME
 from pconv.training import code_modules
-from pconv.weights import load_weights, read_about
+from pconv.weights import load_weights
+from pconv.weights_header import read_about
 from workflow.code import stage_code
 from workflow.params import TrainParams
 from workflow.stages import train as stage

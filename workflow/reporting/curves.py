@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from pconv.errors import DataError
-from workflow.reporting.names import NETWORKS
+from workflow.networks import NETWORKS
 
 LOG_FILE = "log.jsonl"
 EPOCH = "epoch"

@@ -14,7 +14,8 @@ import torch
 
 from pconv.errors import DataError
 from pconv.images import Mask, Pixels
-from workflow.fills import fill_pairs, weights_file
+from workflow.fills import fill_pairs
+from workflow.networks import weights_file
 from workflow.pairs import Pair, load_pair
 from workflow.reporting.evaluation import Evaluation
 from workflow.reporting.names import OURS, SHOWN_BESIDE, sorted_methods

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
-from workflow.fills import MIRRORED
+from workflow.networks import CHECKPOINTS, MIRRORED, NETWORKS
 
 DECIBEL = "dB"
 
@@ -55,8 +55,7 @@ METRICS = (
 )
 METRIC_OF = {metric.column: metric for metric in METRICS}
 
-NETWORKS = {"pconv": "PConv", "plain": "Plain convolution"}
-CHECKPOINTS = ("first", "last")
+NETWORK_LABELS = {"pconv": "PConv", "plain": "Plain convolution"}
 CLASSICAL = {
     "mean": "Mean of the known",
     "telea": "Telea",
@@ -136,7 +135,7 @@ def method_label(method: str, about: Mapping[str, Mapping[str, str]]) -> str:
         shown = " + mask" if words.get("mask_channel") == "True" else ""
         when = f"epoch {words['epoch']}" if "epoch" in words else f"{checkpoint} checkpoint"
         how = ", mean of four flips" if method.endswith(MIRRORED) else ""
-        return f"{NETWORKS[network]}{shown}, {when}{how}"
+        return f"{NETWORK_LABELS[network]}{shown}, {when}{how}"
     return CLASSICAL.get(method, method)
 
 

@@ -11,11 +11,9 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import torch
-
 from pconv.errors import DataError
-from pconv.weights import read_about
-from workflow.reporting.names import CHECKPOINTS, NETWORKS
+from pconv.weights_header import read_about
+from workflow.networks import CHECKPOINTS, NETWORKS, weights_file
 
 PACKAGES = (
     "torch",
@@ -37,11 +35,8 @@ def weights_about(models: Path) -> dict[str, dict[str, str]]:
     Raises:
         WeightsError: If a file is damaged.
     """
-    files = {
-        f"{network}-{checkpoint}": models / network / f"{checkpoint}.safetensors"
-        for network in NETWORKS
-        for checkpoint in CHECKPOINTS
-    }
+    methods = [f"{network}-{checkpoint}" for network in NETWORKS for checkpoint in CHECKPOINTS]
+    files = {method: weights_file(method, models) for method in methods}
     return {method: read_about(path) for method, path in files.items() if path.is_file()}
 
 
@@ -58,6 +53,8 @@ def versions() -> dict[str, str]:
 
 def hardware() -> dict[str, str]:
     """Return the processor and, if there is one, the GPU."""
+    import torch  # here, as it takes seconds, and who wants hashes only needs none of it
+
     found = {"Processor": f"{_cpu_model()}, {os.cpu_count()} logical cores"}
     if torch.cuda.is_available():
         found["GPU"] = torch.cuda.get_device_name()

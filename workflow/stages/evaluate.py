@@ -26,18 +26,15 @@ from pconv.metrics import image_metrics
 from pconv.resizing import fit_image
 from workflow.command import run_command
 from workflow.fills import (
-    MIRRORED,
     default_device,
     fill_pairs,
     images_01,
-    is_network,
     masks_01,
-    network_names,
     network_outputs,
     to_pixels,
-    weights_file,
 )
 from workflow.kept import KeptBatches, identity
+from workflow.networks import MIRRORED, is_network, network_names, weights_file
 from workflow.pairs import Pair, load_pair, mask_file, read_pairs, subset
 from workflow.params import EvaluateParams, load_params
 from workflow.shards import (
