@@ -367,14 +367,20 @@ class TestShip:
         # They came back in half precision: what was measured is what ships.
         assert "of these very weights." in card
         alike = Counter({"CC BY-SA 2.0": 3, "CC BY 2.0": 1})
-        card = model_card(finished, read_about(out / SHIPPED_NAME), alike, 0.25, 1, [])
+        about = read_about(out / SHIPPED_NAME)
+        card = model_card(finished, about, alike, 0.25, 1, [])
+        assert "begun with" not in card
+        tuned = about | {"initial_weights": "begin.safetensors"}
+        assert "begun with the weights in `begin.safetensors`;" in model_card(
+            finished, tuned, alike, 0.25, 1, []
+        )
         assert "3 of the photographs ask" in card
         assert "half precision changes no kind's mean by more than 0.250 dB" in card
         assert "as one more channel" not in card
         with monkeypatch.context() as patched:
             shown = PConvUNet(width=2, levels=2, mask_channel=True)
             patched.setattr("workflow.ship.load_weights", lambda path: shown)
-            card = model_card(finished, read_about(out / SHIPPED_NAME), alike, None, 1, [])
+            card = model_card(finished, about, alike, None, 1, [])
         assert "levels and the mask as one more channel;" in card
         monkeypatch.chdir(tmp_path)
         monkeypatch.delenv("PCONV_WEIGHTS", raising=False)

@@ -168,6 +168,8 @@ def model_card(
         else "of the weights as trained; half precision changes no kind's mean by more than "
         f"{change_db:.3f} dB"
     )
+    began = about.get("initial_weights", "None")
+    begun = "" if began == "None" else f", begun with the weights in `{began}`"
     seen = "".join(f"- {limit}\n" for limit in limits)
     alike = sum(count for name, count in counts.items() if "-SA" in name)
     share_alike = (
@@ -197,9 +199,10 @@ Apache-2.0.{share_alike}
 
 {command_lines}
 
-{about["epochs"]} epochs at {side}x{side}, batches of {about["batch_size"]}, seed {about["seed"]};
-`pconv info weights/{SHIPPED_NAME}` prints the numbers of network and training, from the file's own
-header; those of the data are in the preset. The run's fingerprint is
+{about["epochs"]} epochs at {side}x{side}, batches of {about["batch_size"]}, seed
+{about["seed"]}{begun}; `pconv info weights/{SHIPPED_NAME}` prints the
+numbers of network and training, from the file's own header; those of the data are in the preset.
+The run's fingerprint is
 `{about["fingerprint"]}`.
 
 ## What it reaches
