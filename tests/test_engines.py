@@ -66,12 +66,8 @@ def with_followers(root: Path, names: set[str]) -> set[str]:
 
 @pytest.fixture(scope="module")
 def clones(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Two clones of the same moment; of three shards a stage, as eight would only take longer."""
-    found = clone(tmp_path_factory.mktemp("dvc")), clone(tmp_path_factory.mktemp("snakemake"))
-    for folder in found:
-        path = folder / "dvc.yaml"
-        path.write_text(re.sub(r"\bshards(:?) 8\b", r"shards\1 3", path.read_text()))
-    return found
+    """Two clones of the same moment."""
+    return clone(tmp_path_factory.mktemp("dvc")), clone(tmp_path_factory.mktemp("snakemake"))
 
 
 @pytest.fixture(scope="module")
