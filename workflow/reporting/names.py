@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
-from workflow.networks import CHECKPOINTS, MIRRORED, NETWORKS
+from workflow.networks import CHECKPOINTS, MIRRORED, NETWORKS, is_network
 
 DECIBEL = "dB"
 
@@ -127,9 +127,9 @@ def method_label(method: str, about: Mapping[str, Mapping[str, str]]) -> str:
         method: Its name in the evaluation table.
         about: What the header of each network's checkpoint says, where there is one.
     """
-    weights = method.removesuffix(MIRRORED)
-    network, _, checkpoint = weights.partition("-")
-    if network in NETWORKS and checkpoint in CHECKPOINTS:
+    if is_network(method):
+        weights = method.removesuffix(MIRRORED)
+        network, checkpoint = weights.split("-")
         words = about.get(weights, {})
         # The paper's network is not shown the mask: its name is not given to one that is.
         shown = " + mask" if words.get("mask_channel") == "True" else ""
