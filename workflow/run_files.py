@@ -11,6 +11,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import yaml
+from pydantic import ValidationError
+
 from pconv.errors import DataError, PConvError
 from pconv.weights_header import read_about
 from workflow.code import is_code
@@ -25,6 +28,7 @@ SCORED_ON = "valid_pairs.md5"  # those pairs
 
 _WEIGHTS, _LOG = "last.safetensors", "log.jsonl"
 _WEIGHT = "weight_"
+_DVC_RECORD = Path("dvc.lock")
 _HELD_OUT = (Path("data/raw/valid/gt"), Path("data/masks/valid"))
 
 
@@ -47,10 +51,10 @@ class Training:
 
     @cached_property
     def params(self) -> Params | None:
-        """``params.yaml``, or None where it has been edited since, or is missing."""
+        """All that it was made with, or None where that is not known any more."""
         try:
-            params = read_params()
-        except PConvError:
+            params = self._find_params()
+        except (PConvError, ValidationError):
             return None
         train, plan = params.train.model_dump(mode="json"), self._plan()
         return params if all(str(train[key]) == plan[key] for key in plan) else None
@@ -58,6 +62,10 @@ class Training:
     def params_tree(self) -> dict[str, Any]:
         """Return the sections of ``params.yaml``, or else what the plan says of ``train``."""
         return self.params.model_dump(mode="json") if self.params else {"train": self._plan()}
+
+    def _find_params(self) -> Params:
+        """Return ``params.yaml``, which a training that begins has just read."""
+        return read_params()
 
     def _plan(self) -> dict[str, str]:
         """Return the words of the plan under their names in ``params.yaml``."""
@@ -79,6 +87,11 @@ class Trained(Training):
 
     folder: Path
     records: list[dict[str, float | None]]
+
+    def _find_params(self) -> Params:
+        """Return ``params.yaml`` as it was, where it has been edited since and DVC knows."""
+        now = read_params().model_dump(mode="json")
+        return Params.model_validate(now | _recorded_sections(now))
 
     @property
     def weights(self) -> Path:
@@ -173,14 +186,41 @@ def provenance() -> dict[str, str]:
             return ""
         return done.stdout.strip()
 
-    lock = Path("dvc.lock")
+    record = _DVC_RECORD.read_bytes() if _DVC_RECORD.is_file() else None
     return {
         "mlflow.user": _user(),
         "mlflow.source.name": "workflow/stages/train.py",
         "mlflow.source.type": "LOCAL",
         "mlflow.source.git.commit": git("rev-parse", "--verify", "--quiet", "HEAD") or "unknown",
         "git.dirty": str(bool(git("status", "--porcelain", "--untracked-files=no"))).lower(),
-    } | ({"dvc.lock.sha256": sha256(lock.read_bytes())} if lock.is_file() else {})
+    } | ({"dvc.lock.sha256": sha256(record)} if record else {})
+
+
+def _recorded_sections(now: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the sections, where they differ from now, with which DVC made what lies here.
+
+    They count where a stage's outputs are those that ``dvc.lock`` records. Where they are not,
+    another engine made them since, and the sections are taken to be as they are now.
+    """
+    try:
+        stages = yaml.safe_load(_DVC_RECORD.read_text(encoding="utf-8"))["stages"]
+        recorded = {name: stage["params"]["params.yaml"][name] for name, stage in stages.items()}
+        return {
+            name: section
+            for name, section in recorded.items()
+            if section != now.get(name) and _is_there(stages[name]["outs"])
+        }
+    # None, cut short, or not DVC's.
+    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError, AttributeError):
+        return {}
+
+
+def _is_there(outputs: list[dict[str, Any]]) -> bool:
+    """Return whether there is what ``dvc.lock`` records, byte for byte."""
+    try:
+        return all(dvc_hash(Path(output["path"])) == output["md5"] for output in outputs)
+    except DataError:
+        return False
 
 
 def _user() -> str:

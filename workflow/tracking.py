@@ -10,6 +10,7 @@ or by ``python -m workflow.tracking sync``: from the files, and nothing twice.
 import argparse
 import json
 import logging
+import math
 import os
 import time
 import warnings
@@ -74,6 +75,7 @@ _SERVING = Path(__file__).with_name("serving.py")
 _MODEL_NEEDS = ["torch", "numpy", "opencv-python-headless", "pillow", "safetensors", "pandas"]
 _MAX_TEXT = 6000  # of a parameter's value
 _WITNESS = "train/total"  # tells which epochs a run has
+_SLASHES_OF_MEASURED = 2  # method/kind/metric
 _REPORT_FILES = ["index.html", "table.md", "table.csv", "metrics.json", "headline.json"]
 _REPORT_FILES += ["curves.csv", "figures"]
 _TABLE = "table.json"  # in the form in which MLflow shows tables
@@ -140,9 +142,15 @@ class Run:
 
     @_posted
     def log_numbers(self, values: Mapping[str, object]) -> None:
-        """Log nested numbers flattened, as ``a/b/c``; text, nulls and infinities are left out."""
-        known = self._client.get_run(self._id).data.metrics
-        self._send([(0, {k: v for k, v in numbers(values).items() if known.get(k) != v})])
+        """Log nested numbers flattened, as ``a/b/c``; text, nulls and infinities are left out.
+
+        MLflow forgets no number, so one of another measurement that has no successor among these
+        becomes NaN. Numbers by epoch, which have two parts in their names, stay.
+        """
+        known, new = self._client.get_run(self._id).data.metrics, numbers(values)
+        gone = [k for k in known if k.count("/") == _SLASHES_OF_MEASURED and k not in new]
+        now = dict.fromkeys(gone, math.nan) | new
+        self._send([(0, {k: v for k, v in now.items() if not _is_same(known.get(k), v)})])
 
     @_posted
     def log_picture(self, name: str, image: NDArray[np.uint8], epoch: int) -> None:
@@ -385,6 +393,10 @@ def _log_training(run: Run, training: Training) -> None:
     tree = training.params_tree()
     run.log_params({name: section for name, section in tree.items() if name not in _MEASURING})
     run.log_data("training", partial(data_of, "train"))
+
+
+def _is_same(known: float | None, value: float) -> bool:
+    return known is not None and (known == value or (math.isnan(known) and math.isnan(value)))
 
 
 def _texts(nested: Mapping[str, object]) -> dict[str, str]:

@@ -10,12 +10,16 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import yaml
 from PIL import Image
 
 from pconv import inpaint
 from pconv.unet import PConvUNet
 from pconv.weights import save_weights
 from workflow import tracking
+from workflow.params import read_params
+from workflow.reporting.provenance import dvc_hash
+from workflow.run_files import finished_trainings
 
 pytestmark = pytest.mark.filterwarnings("ignore::Warning")  # MLflow's and SQLAlchemy's own
 
@@ -80,6 +84,53 @@ def test_measured_again(finished: Path) -> None:
         (run,) = MlflowClient().search_runs([_experiment()])
         assert run.data.tags["sample.pairs"] == pairs
         assert not [key for key in run.data.params if key.startswith(("sample.", "evaluate."))]
+
+
+@pytest.mark.parametrize("made_by", ["dvc", "snakemake"])
+def test_delivered_after_an_edit(finished: Path, made_by: str) -> None:
+    """A run says what it was made with, also where that is known of ``dvc.lock`` only by now.
+
+    Where the outputs are not those that it records, another engine made them since, with what
+    ``params.yaml`` says.
+    """
+    from mlflow import MlflowClient
+
+    path = finished / "params.yaml"
+    before = yaml.safe_load(path.read_text())
+    outputs = {"sample": Path("data/sample.csv"), "train": Path("models")}
+    outputs["sample"].parent.mkdir()
+    outputs["sample"].write_text("made by DVC")
+    stages = {
+        name: {
+            "params": {"params.yaml": {name: before[name]}},
+            "outs": [{"path": str(output), "md5": dvc_hash(output)}],
+        }
+        for name, output in outputs.items()
+    }
+    (finished / "dvc.lock").write_text(yaml.safe_dump({"stages": stages}))
+    if made_by == "snakemake":
+        outputs["sample"].write_text("made by Snakemake")
+        (outputs["train"] / "log.txt").touch()
+    edited = {
+        **before,
+        "sample": before["sample"] | {"pairs": 400},
+        "train": before["train"] | {"learning_rate": 0.125},
+    }
+    path.write_text(yaml.safe_dump(edited))
+
+    assert tracking.log_report()
+    (run,) = MlflowClient().search_runs([_experiment()])
+    wanted = before if made_by == "dvc" else edited
+    assert run.data.tags["sample.pairs"] == str(wanted["sample"]["pairs"])
+    assert run.data.params["train.learning_rate"] == str(wanted["train"]["learning_rate"])
+
+
+@pytest.mark.parametrize("content", ["", "stages: 3\n", "stages: {masks: {outs: []}}\n", "{"])
+def test_damaged_record(finished: Path, content: str) -> None:
+    """A ``dvc.lock`` that says nothing is none: ``params.yaml`` counts."""
+    (finished / "dvc.lock").write_text(content)
+    (training,) = finished_trainings(finished / "models")
+    assert training.params == read_params()
 
 
 def _experiment() -> str:

@@ -101,6 +101,26 @@ class TestOpenRun:
         assert logged.data.metrics == {"hole": 200.0}
         assert logged.data.params == {"train.steps": "100"}
 
+    def test_measured_with_less(self, client: object) -> None:
+        """What is not measured any more does not stand beside the new numbers; epochs do."""
+        both = {"telea": {"ec": {"psnr": 21.5}}, "mean": {"ec": {"psnr": 14.0}}}
+        last = {"telea": {"ec": {"psnr": 21.0}}}
+        with open_run("less", "x") as run:
+            run.log_epochs(epoch(1, 4.0))
+            run.log_numbers(both)
+        for _ in range(2):
+            with open_run("less", "x") as run:
+                run.log_numbers(last)
+            assert run.is_delivered
+        logged = only_run(client, "less")
+        assert np.isnan(logged.data.metrics.pop("mean/ec/psnr"))
+        assert logged.data.metrics == {"train/total": 4.0, "train/hole": 2.0, "telea/ec/psnr": 21.0}
+        assert len(history(client, logged, "mean/ec/psnr")) == 2
+
+        with open_run("less", "x") as run:
+            run.log_numbers(both)
+        assert only_run(client, "less").data.metrics["mean/ec/psnr"] == 14.0
+
     def test_without_git(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         """In a container without git and without a name for its user both are unknown."""
         monkeypatch.setenv("PATH", str(tmp_path))
