@@ -18,6 +18,7 @@ help: ## list the targets
 install: .venv/.installed ## make .venv with the pinned dependencies
 
 .venv/.installed: requirements.lock pyproject.toml
+	@$(PYTHON) workflow/python_check.py
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==0.13.9
 	$(BIN)/uv pip sync --quiet --compile-bytecode --python $(BIN)/python --require-hashes requirements.lock
