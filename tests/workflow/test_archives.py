@@ -8,6 +8,7 @@ import tarfile
 import tempfile
 import zipfile
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -181,9 +182,22 @@ class TestUnpack:
     @pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME])
     def test_endless_header(self, tmp_path: Path, kind: bytes) -> None:
         """A tar header that claims gigabytes is refused before it is read."""
-        content = gzip.compress(tar_entry("x", kind, size=2**32) + bytes(10_000))
+        content = gzip.compress(tar_entry("x", kind, size=2**32) + bytes(2**21))
         with pytest.raises(ArchiveError, match="a header of"):
-            unpack_bytes(content, tmp_path)
+            unpack_bytes(content, tmp_path, replace(LIMITS, max_bytes=2**33))
+
+    def test_many_headers(self, tmp_path: Path) -> None:
+        """Headers that announce headers are refused before they fill the memory, one by one."""
+        header = tar_entry("x", tarfile.XHDTYPE, size=2**19)[: tarfile.BLOCKSIZE] + bytes(2**19)
+        content = gzip.compress(header * 3 + tar_entry("0.jpg", tarfile.REGTYPE))
+        with pytest.raises(ArchiveError, match="a header of"):
+            unpack_bytes(content, tmp_path, replace(LIMITS, max_bytes=2**30))
+
+    def test_long_names(self, tmp_path: Path) -> None:
+        """Headers that long names need are none of those, however many members have one."""
+        names = [f"{'folder' * 15}/{'photo' * 12}{number}.jpg" for number in range(40)]
+        content = packed("tar", [(name, b"pixels") for name in names])
+        assert unpack_bytes(content, tmp_path) == dict.fromkeys(names, b"pixels")
 
     def test_backwards(self, tmp_path: Path) -> None:
         """A member of negative size does not send the reader round in circles."""

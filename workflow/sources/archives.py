@@ -230,16 +230,23 @@ class _TarStream:
         self._stream = stream
         # Each member has a header of a few blocks, and its content is padded to a whole one.
         self._end = limits.max_bytes + 8 * _TAR_BLOCK * (limits.max_files + 8)
+        self._header = 0  # bytes of one so far
 
     def read(self, size: int) -> bytes:
-        """Read at most one chunk."""
-        if not 0 <= size <= _CHUNK:
-            raise ArchiveError(f"{self._archive}: refused because of a header of {size} bytes")
+        """Read at most one chunk, and no more than that before the next `seek`.
+
+        ``tarfile`` seeks before each read of a member's content and before each member; what it
+        reads in one go, in pieces or not, is a header and those that follow it.
+        """
+        self._header += size
+        if size < 0 or self._header > _CHUNK:
+            raise ArchiveError(f"{self._archive}: refused because of a header of over 1 MiB")
         self._check(self._stream.tell() + size)
         return self._stream.read(size)
 
     def seek(self, position: int) -> None:
         """Skip forward."""
+        self._header = 0
         if position < self._stream.tell():
             raise ArchiveError(f"{self._archive}: refused because a member points backwards")
         self._check(position)
