@@ -51,7 +51,8 @@ def test_gpus(project: Path) -> None:
     assert f" {command} > logs/train.log" in run(project, *dry_run)
     two = run(project, *dry_run, "--set-resources", "train:gpu=2")
     module = command.removeprefix("python ")
-    assert f" torchrun --standalone --nproc-per-node=2 {module} > logs/train.log" in two
+    torchrun = "torchrun --standalone --local-addr=localhost --nproc-per-node=2"
+    assert f" {torchrun} {module} > logs/train.log" in two
 
 
 @pytest.mark.parametrize("profile", PROFILES, ids=lambda path: path.parent.name)

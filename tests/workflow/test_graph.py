@@ -116,7 +116,7 @@ class TestJobs:
         assert train.job_name == "train"
         assert train.job_command(gpus=0) == train.job_command(gpus=1) == train.command
         assert train.job_command(gpus=4) == (
-            "torchrun --standalone --nproc-per-node=4 "
+            "torchrun --standalone --local-addr=localhost --nproc-per-node=4 "
             "-m workflow.stages.train --masks data/masks/ --out models/"
         )
         assert masks.job_command(4, "0000") == masks.job_command(0, "0000")
