@@ -15,8 +15,8 @@ from workflow.params import SECTION_FILES
 
 DVC_FILE = Path("dvc.yaml")
 STAGE_ENVIRONMENT = "../envs/pconv.yaml"  # seen from workflow/rules/, for --software-deployment
-# On one machine: two jobs there don't meet on one port, and nobody looks up the machine's name, which
-# in a container may not be known.
+# On one machine: two jobs there don't meet on one port, and nobody looks up the machine's own name,
+# which in a container may not be known.
 _TORCHRUN = "torchrun --standalone --local-addr=localhost"
 
 
