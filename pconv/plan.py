@@ -27,7 +27,7 @@ class TrainingPlan:
         levels: Rows of its encoder.
         centre: What its rows see as zero; see `pconv.unet.UNet`.
         mask_channel: Whether the mask is one more channel of its image. The paper's network has
-            none; with it a small one gained half a decibel (reports/mask-channel/).
+            none; with it a small one gained 0.4 decibels and more (reports/mask-channel/).
         batch_size: Images a step, over all processes together.
         epochs: Times the images are gone through; the last weights are those after it.
         first_epoch: The earlier epoch whose weights are kept too.
@@ -40,8 +40,8 @@ class TrainingPlan:
             whose parameters go on learning. In batches of a few images the statistics are noise
             that the network never sees in use, and it is better off the sooner they are frozen.
         anneal: Let the rate fall along half a cosine, in the first phase to that of the second
-            and in the second to 0, instead of keeping it. The paper keeps it; in a run of a few
-            thousand steps annealing is worth more than half a decibel.
+            and in the second to 0, instead of keeping it. The paper keeps it. What is better
+            depends on the run; a small and short one lost by it (benchmarks/README.md).
         weights: What each loss term counts.
         features: Weights of the VGG-16 behind perceptual and style loss: ``imagenet``,
             ``random`` or a file.

@@ -148,9 +148,10 @@ class Run:
         becomes NaN. Numbers by epoch, which have two parts in their names, stay.
         """
         known, new = self._client.get_run(self._id).data.metrics, numbers(values)
-        gone = [k for k in known if k.count("/") == _SLASHES_OF_MEASURED and k not in new]
-        now = dict.fromkeys(gone, math.nan) | new
-        self._send([(0, {k: v for k, v in now.items() if not _is_same(known.get(k), v)})])
+        changed = {k: v for k, v in new.items() if known.get(k) != v}
+        there = [k for k, v in known.items() if not math.isnan(v)]
+        gone = [k for k in there if k.count("/") == _SLASHES_OF_MEASURED and k not in new]
+        self._send([(0, changed | dict.fromkeys(gone, math.nan))])
 
     @_posted
     def log_picture(self, name: str, image: NDArray[np.uint8], epoch: int) -> None:
@@ -393,10 +394,6 @@ def _log_training(run: Run, training: Training) -> None:
     tree = training.params_tree()
     run.log_params({name: section for name, section in tree.items() if name not in _MEASURING})
     run.log_data("training", partial(data_of, "train"))
-
-
-def _is_same(known: float | None, value: float) -> bool:
-    return known is not None and (known == value or (math.isnan(known) and math.isnan(value)))
 
 
 def _texts(nested: Mapping[str, object]) -> dict[str, str]:

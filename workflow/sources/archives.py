@@ -240,7 +240,10 @@ class _TarStream:
         """
         self._header += size
         if size < 0 or self._header > _CHUNK:
-            raise ArchiveError(f"{self._archive}: refused because of a header of over 1 MiB")
+            raise ArchiveError(
+                f"{self._archive}: refused because of a header of {self._header} bytes or more; "
+                f"at most {_CHUNK} are allowed"
+            )
         self._check(self._stream.tell() + size)
         return self._stream.read(size)
 
