@@ -6,6 +6,7 @@ import re
 import shutil
 import tarfile
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -116,7 +117,9 @@ def collected(packed: Path, work: Path) -> Path:
     return folder
 
 
-def collect_here(brought: Path, packed: Path, folder: Path) -> None:
+def collect_here(
+    brought: Path, packed: Path, folder: Path, changes: Sequence[str] = CHANGES
+) -> None:
     """Make the report in ``folder``, and its small files beside it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PCONV_WORKERS", "1")
@@ -125,7 +128,7 @@ def collect_here(brought: Path, packed: Path, folder: Path) -> None:
         commands, notes = ["python -m the.command"], ["It was short."]
         files, out = list(brought.iterdir()), folder.with_name(f"{folder.name}-small")
         words = {"title": "A small run", "commands": commands, "notes": notes}
-        collect(files, packed, folder, out, **words, changes=CHANGES)
+        collect(files, packed, folder, out, **words, changes=changes)
 
 
 class TestPack:
@@ -280,6 +283,40 @@ class TestCollect:
         collect_here(brought, packed, tmp_path / "here")
         measured = json.loads((tmp_path / "here/reports/metrics.json").read_text())
         assert {"pconv-first", "pconv-last"} <= measured.keys()
+
+    def test_two_runs(self, packed: Path, work: Path, tmp_path: Path) -> None:
+        """Two runs make one table, though both measured Telea and one's weights stayed there."""
+        other, brought = tmp_path / "other", tmp_path / "brought"
+        shutil.copytree(work, other)
+        for folder in ("models", "checkpoints"):
+            (other / folder / "pconv").rename(other / folder / "plain")
+        rows = other / "data/evaluation/0000/pairs.csv"
+        rows.write_text(rows.read_text().replace(",pconv-", ",plain-"))
+        brought.mkdir()
+        bring_results(work, brought)
+        bring_results(other, brought)
+        bring_weights(work, brought, "pconv-last")
+        collect_here(brought, packed, tmp_path / "here")
+        measured = json.loads((tmp_path / "here/reports/metrics.json").read_text())
+        ends = ("first", "last", "last-mirrored")
+        both = {f"{network}-{end}" for network in ("pconv", "plain") for end in ends}
+        assert measured.keys() == both | {"telea"}
+        assert measured["plain-first"] == measured["pconv-first"]
+        page = (tmp_path / "here-small/README.md").read_text()
+        for name in ("PConv", "Plain convolution"):
+            for epoch in (1, 3):
+                assert f"| {name}, epoch {epoch} |" in page
+
+    def test_other_numbers(self, collected: Path, packed: Path, tmp_path: Path) -> None:
+        """The page does not say that a run had numbers which it had not."""
+        changes = [*CHANGES[:-1], "train.epochs=4", "train.mask_channel=true"]
+        wanted = (
+            "results-pconv: made with other numbers than the report would name; give "
+            "--set train.mask_channel=false --set train.epochs=3, and another --work"
+        )
+        with pytest.raises(ParameterError, match=f"^{wanted}$"):
+            collect_here(packed.parent / "brought", packed, tmp_path / "here", changes)
+        assert not (tmp_path / "here-small").exists()
 
     def test_weights_came_in_parts(self, collected: Path, work: Path) -> None:
         """Joined, they are the trained ones to half precision, and say the same of themselves."""

@@ -4,7 +4,8 @@ r"""Put what a run left into a few small files, to be brought back.
     python -m benchmarks.paper_scale.bring --work /tmp/paper --out "$OUT" --weights pconv-last
 
 The first call leaves ``results-KINDS.tar.gz``: the measured pairs, the logs, the times, what the
-machine was. The second leaves one network's weights in half precision, in numbered parts.
+weights say of themselves and what the machine was. The second leaves one network's weights in half
+precision, in numbered parts.
 """
 
 import argparse
@@ -21,7 +22,7 @@ from pconv.weights import load_weights, save_weights
 from pconv.weights_header import read_about
 from workflow.command import run_command
 from workflow.networks import weights_file
-from workflow.reporting.provenance import hardware, versions
+from workflow.reporting.provenance import hardware, header_file, versions
 
 PART_BYTES = 16_000_000
 MACHINE = "machine.json"
@@ -31,12 +32,13 @@ _RESULTS = (
     MACHINE,
     "data/evaluation/*/pairs.csv",
     "models/*/log.jsonl",
+    "models/*/*.header.json",
     "checkpoints/*/timing.jsonl",
 )
 
 
 def bring_results(work: Path, out: Path) -> Path:
-    """Write everything but the weights into one archive, and return it.
+    """Write everything but the weights' values into one archive, and return it.
 
     Raises:
         DataError: If the run has left no weights yet.
@@ -46,6 +48,8 @@ def bring_results(work: Path, out: Path) -> Path:
         raise DataError(f"{work}: nothing trained yet; run the same slice again")
     facts = hardware() | versions()
     (work / MACHINE).write_text(json.dumps(facts, indent=1) + "\n")
+    for weights in work.glob("models/*/*.safetensors"):
+        header_file(weights).write_text(json.dumps(read_about(weights), indent=1) + "\n")
     archive = out / f"results-{'-'.join(kinds)}.tar.gz"
     with atomic_file(archive) as partial, tarfile.open(partial, "w:gz") as tar:
         for pattern in _RESULTS:

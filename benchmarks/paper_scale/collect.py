@@ -25,17 +25,20 @@ from PIL import Image
 from benchmarks.paper_scale.bring import MACHINE
 from benchmarks.paper_scale.run import TIMES, read_lines, run_stages, set_up
 from pconv.atomic import atomic_file, atomic_folder
-from pconv.errors import DataError
+from pconv.errors import DataError, ParameterError
 from pconv.losses import LossWeights
 from workflow.command import run_command
 from workflow.networks import weights_file
-from workflow.params import TrainParams, read_params
+from workflow.params import Params, TrainParams, read_params
 from workflow.reporting.brief import KINDS_LEGEND, hole_psnr_table
 from workflow.sources.archives import Limits, unpack
 
 TITLE = "A run at the paper's scale"
 GATHERED = "gathered.json"
 _PART = re.compile(r"(?P<method>[a-z]+-[a-z]+)\.safetensors\.\d{3}")
+_ARCHIVE = "results-"  # begins the name of a run's archive
+_COMPARED = ("augment", "masks", "sample", "train")  # what `evaluate` measured, its rows say
+_OWN = ("train", "kinds")  # differs where each network was trained in a run of its own
 _TEXTS = ("table.md", "table.csv", "metrics.json", "curves.csv")
 _WEBP_QUALITY = 85
 _LIMITS = Limits(max_files=10_000, max_bytes=2**30, max_file_bytes=2**28)  # of one run's results
@@ -48,12 +51,14 @@ class Run:
 
     Attributes:
         name: Its networks.
+        params: Its numbers.
         machine: Hardware and versions.
         stages: A line for every slice of a stage: stage, seconds, status.
         timings: By network, a line for every epoch.
     """
 
     name: str
+    params: Params
     machine: dict[str, str]
     stages: list[dict[str, float]]
     timings: dict[str, list[dict[str, float]]]
@@ -88,7 +93,7 @@ def collect(
     Raises:
         DataError: If a file is none of ours, two runs left the same thing, a stage failed, or
             ``work`` was made from other files.
-        ParameterError: If a change names no parameter, or ``work`` is of other settings.
+        ParameterError: If a change names no parameter, or ``work`` or a run is of other settings.
     """
     set_up(packed, work, changes)
     note = work / GATHERED
@@ -99,6 +104,9 @@ def collect(
     for folder in (work / "runs", work / "models", *_brought_pairs(work)):
         shutil.rmtree(folder, ignore_errors=True)
     runs = gather(files, work)
+    told = read_params(work / "params.yaml")
+    for run in runs:
+        check_settings(run, told)
     with atomic_file(note) as partial:
         partial.write_text(json.dumps(digests, indent=1) + "\n")
     measure = [] if _brought_pairs(work) else ["evaluate"]
@@ -136,16 +144,24 @@ def _unpack(archive: Path, work: Path) -> Run:
     inside = work / "runs" / name
     with atomic_folder(inside) as folder:
         unpack(archive, folder, _LIMITS)
+    measured = {row for shard in _brought_pairs(work) for row in _rows(shard / "pairs.csv")}
     for table in sorted(inside.glob("data/evaluation/*/pairs.csv")):
-        _move(table, work / "data/evaluation" / f"{name}-{table.parent.name}" / table.name)
-    for log in sorted(inside.glob("models/*/log.jsonl")):
-        _move(log, work / "models" / log.parent.name / log.name)
+        target = work / "data/evaluation" / f"{name}-{table.parent.name}" / table.name
+        _move(table, target)
+        _leave_out(target, measured)
+    for file in sorted(inside.glob("models/*/*")):  # logs, and what weights say of themselves
+        _move(file, work / "models" / file.parent.name / file.name)
     timings = {
         path.parent.name: read_lines(path)
         for path in sorted(inside.glob("checkpoints/*/timing.jsonl"))
     }
-    machine = json.loads((inside / MACHINE).read_text())
-    return Run(name.removeprefix("results-"), machine, read_lines(inside / TIMES), timings)
+    return Run(
+        name.removeprefix(_ARCHIVE),
+        read_params(inside / "params.yaml"),
+        json.loads((inside / MACHINE).read_text()),
+        read_lines(inside / TIMES),
+        timings,
+    )
 
 
 def _move(source: Path, target: Path) -> None:
@@ -153,6 +169,37 @@ def _move(source: Path, target: Path) -> None:
         raise DataError(f"{target}: two runs left it; bring each network from one run only")
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(source, target)
+
+
+def _leave_out(table: Path, measured: set[str]) -> None:
+    """Leave out rows that another run measured alike: the methods that neither of them trained."""
+    header, *rows = table.read_text().splitlines()
+    kept = [header, *(row for row in rows if row not in measured)]
+    table.write_text("".join(f"{line}\n" for line in kept))
+
+
+def _rows(table: Path) -> list[str]:
+    return table.read_text().splitlines()[1:]
+
+
+def check_settings(run: Run, told: Params) -> None:
+    """Check that a run's data and training had the numbers that the report will name.
+
+    Raises:
+        ParameterError: If one differs.
+    """
+    ran, here = (params.model_dump(mode="json") for params in (run.params, told))
+    changes = [
+        f"--set {section}.{key}={json.dumps(value)}"
+        for section in _COMPARED
+        for key, value in ran[section].items()
+        if value != here[section][key] and (section, key) != _OWN
+    ]
+    if changes:
+        raise ParameterError(
+            f"{_ARCHIVE}{run.name}: made with other numbers than the report would name; give "
+            f"{' '.join(changes)}, and another --work"
+        )
 
 
 def write_out(work: Path, out: Path, pictures: Sequence[str], page: str) -> None:
@@ -209,7 +256,7 @@ def _measured_weights(work: Path) -> str:
 
 
 def _brought_pairs(work: Path) -> list[Path]:
-    return list(work.glob("data/evaluation/results-*"))
+    return list(work.glob(f"data/evaluation/{_ARCHIVE}*"))
 
 
 def _times(run: Run) -> str:

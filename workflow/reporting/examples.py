@@ -15,7 +15,7 @@ import torch
 from pconv.errors import DataError
 from pconv.images import Mask, Pixels
 from workflow.fills import fill_pairs
-from workflow.networks import weights_file
+from workflow.networks import is_network, weights_file
 from workflow.pairs import Pair, load_pair
 from workflow.reporting.evaluation import Evaluation
 from workflow.reporting.names import OURS, SHOWN_BESIDE, sorted_methods
@@ -205,13 +205,15 @@ def _scores(evaluation: Evaluation, pair: str) -> dict[str, float]:
 def shown_methods(measured: Sequence[str], judge: str, models: Path) -> list[str]:
     """Return the methods that are shown: our checkpoints and a few others, as far as measured.
 
-    A checkpoint that was measured elsewhere and whose weights did not come along is left out.
+    A network that was measured elsewhere and whose weights did not come along is left out.
     """
-    ours = {method for method in measured if method.startswith("pconv-")}
-    away = {method for method in ours if not weights_file(method, models).is_file()} - {judge}
+    shown = {method for method in measured if method.startswith("pconv-")}
+    shown |= set(SHOWN_BESIDE) & set(measured) | {judge}
+    networks = {method for method in shown if is_network(method)} - {judge}
+    away = {method for method in networks if not weights_file(method, models).is_file()}
     if away:
         log.warning("%s: no weights of %s; not in the pictures", models, ", ".join(sorted(away)))
-    return sorted_methods((ours - away) | {judge} | (set(SHOWN_BESIDE) & set(measured)))
+    return sorted_methods(shown - away)
 
 
 def _of_kinds(ranked: pd.DataFrame, kinds: Sequence[str]) -> pd.DataFrame:

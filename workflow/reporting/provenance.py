@@ -32,12 +32,25 @@ _CHUNK = 1 << 20
 def weights_about(models: Path) -> dict[str, dict[str, str]]:
     """Return what the header of every weights file says, by method.
 
+    Of a network that was measured on another machine the header may have come alone, as a file of
+    its own (`header_file`).
+
     Raises:
         WeightsError: If a file is damaged.
     """
-    methods = [f"{network}-{checkpoint}" for network in NETWORKS for checkpoint in CHECKPOINTS]
-    files = {method: weights_file(method, models) for method in methods}
-    return {method: read_about(path) for method, path in files.items() if path.is_file()}
+    about = {}
+    for method in (f"{network}-{end}" for network in NETWORKS for end in CHECKPOINTS):
+        weights = weights_file(method, models)
+        if weights.is_file():
+            about[method] = read_about(weights)
+        elif header_file(weights).is_file():
+            about[method] = json.loads(header_file(weights).read_text())
+    return about
+
+
+def header_file(weights: Path) -> Path:
+    """Return where the header of weights lies that did not come along."""
+    return weights.with_suffix(".header.json")
 
 
 def versions() -> dict[str, str]:
