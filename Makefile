@@ -66,7 +66,7 @@ use: install ## switch params.yaml to PRESET
 
 report: install ## print where the report lies, making it if need be
 	dvc repro report
-	@echo $(CURDIR)/reports/index.html
+	@echo "$(CURDIR)/reports/index.html"
 
 ui: install ## the MLflow pages at http://127.0.0.1:5000
 	@case "$$MLFLOW_TRACKING_URI" in http*) echo "the pages are at $$MLFLOW_TRACKING_URI"; exit;; esac; \
