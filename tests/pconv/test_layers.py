@@ -15,16 +15,20 @@ from pconv.layers import look, only_known, partial_conv2d, window_sum
 
 
 def naive(image, mask, weight, bias, stride, padding):
-    """Eq. 1 and 2 in loops: one window at a time, a mask for each channel, float64."""
+    """Eq. 1 and 2 in loops: one window at a time, a mask for each channel, float64.
+
+    Stride and padding are numbers, or pairs of those down and across.
+    """
+    (down, across), (above, beside) = np.broadcast_to(stride, 2), np.broadcast_to(padding, 2)
     image, mask, weight = (np.asarray(x.detach(), dtype=np.float64) for x in (image, mask, weight))
     mask = np.broadcast_to(mask, image.shape)
-    around = ((0, 0), (0, 0), (padding, padding), (padding, padding))
+    around = ((0, 0), (0, 0), (above, above), (beside, beside))
     image, mask = np.pad(image, around), np.pad(mask, around)
     (batch, _, height, width), (filters, _, rows, columns) = image.shape, weight.shape
-    size = ((height - rows) // stride + 1, (width - columns) // stride + 1)
+    size = ((height - rows) // down + 1, (width - columns) // across + 1)
     features, new_mask = np.zeros((batch, filters, *size)), np.zeros((batch, 1, *size))
     for b, d, y, x in itertools.product(range(batch), range(filters), *map(range, size)):
-        window = np.s_[b, :, y * stride : y * stride + rows, x * stride : x * stride + columns]
+        window = np.s_[b, :, y * down : y * down + rows, x * across : x * across + columns]
         seen = mask[window].sum()
         if seen > 0:
             product = (weight[d] * image[window] * mask[window]).sum()
@@ -76,6 +80,21 @@ class TestPartialConv2d:
         conv = layer(3, 2, kernel)
         wanted = naive(image, mask, conv.weight, conv.bias, 1, 0)
         torch.testing.assert_close(conv(image, mask), wanted)
+
+    def test_oblong_steps(self):
+        """Nor are those of stride and padding."""
+        image, mask = case(1)
+        conv = layer(3, 2, 3, (2, 1), (0, 2))
+        wanted = naive(image, mask, conv.weight, conv.bias, (2, 1), (0, 2))
+        torch.testing.assert_close(conv(image, mask), wanted)
+
+    def test_defaults(self):
+        """Unless told otherwise there is no bias and no padding, and the stride is 1."""
+        image, mask = case(1)
+        weight = layer(3, 2, 3).weight
+        wanted = naive(image, mask, weight, None, 1, 0)
+        torch.testing.assert_close(partial_conv2d(image, mask, weight), wanted)
+        assert window_sum(mask, (3, 3)).shape == wanted[1].shape
 
     @pytest.mark.parametrize("stride", [1, 2])
     def test_two_masks(self, stride):
