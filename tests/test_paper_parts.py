@@ -11,6 +11,7 @@ from benchmarks.paper_scale.run import ROOT, _in_shards
 from pconv.unet import PConvUNet
 from pconv.weights import load_weights, save_weights
 from workflow.graph import load_stages
+from workflow.params import read_params
 
 
 class TestParts:
@@ -42,7 +43,8 @@ class TestTimes:
             {"seconds": 90, "images_per_s": 150, "wait_share": 0.1},
             {"seconds": 90, "images_per_s": 300, "wait_share": 0.1},
         ]
-        text = _times(Run("pconv", {"GPU": "H100", "torch": "2.9"}, stages, {"pconv": epochs}))
+        machine, params = {"GPU": "H100", "torch": "2.9"}, read_params(ROOT / "params.yaml")
+        text = _times(Run("pconv", params, machine, stages, {"pconv": epochs}))
         assert "pconv, on H100, torch 2.9:" in text
         assert "- stage train: 30 s" in text
         assert "3 epochs, 4.0 minutes" in text
