@@ -26,6 +26,7 @@ from workflow.reporting.provenance import hardware, header_file, versions
 
 PART_BYTES = 16_000_000
 MACHINE = "machine.json"
+ARCHIVE = "results-"  # begins the name of a run's archive
 _RESULTS = (
     "params.yaml",
     "stage_times.jsonl",
@@ -50,7 +51,7 @@ def bring_results(work: Path, out: Path) -> Path:
     (work / MACHINE).write_text(json.dumps(facts, indent=1) + "\n")
     for weights in work.glob("models/*/*.safetensors"):
         header_file(weights).write_text(json.dumps(read_about(weights), indent=1) + "\n")
-    archive = out / f"results-{'-'.join(kinds)}.tar.gz"
+    archive = out / f"{ARCHIVE}{'-'.join(kinds)}.tar.gz"
     with atomic_file(archive) as partial, tarfile.open(partial, "w:gz") as tar:
         for pattern in _RESULTS:
             for path in sorted(work.glob(pattern)):

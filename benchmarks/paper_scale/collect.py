@@ -22,7 +22,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from benchmarks.paper_scale.bring import MACHINE
+from benchmarks.paper_scale.bring import ARCHIVE, MACHINE
 from benchmarks.paper_scale.run import TIMES, read_lines, run_stages, set_up
 from pconv.atomic import atomic_file, atomic_folder
 from pconv.errors import DataError, ParameterError
@@ -36,7 +36,6 @@ from workflow.sources.archives import Limits, unpack
 TITLE = "A run at the paper's scale"
 GATHERED = "gathered.json"
 _PART = re.compile(r"(?P<method>[a-z]+-[a-z]+)\.safetensors\.\d{3}")
-_ARCHIVE = "results-"  # begins the name of a run's archive
 _COMPARED = ("augment", "masks", "sample", "train")  # what `evaluate` measured, its rows say
 _OWN = ("train", "kinds")  # differs where each network was trained in a run of its own
 _TEXTS = ("table.md", "table.csv", "metrics.json", "curves.csv")
@@ -156,7 +155,7 @@ def _unpack(archive: Path, work: Path) -> Run:
         for path in sorted(inside.glob("checkpoints/*/timing.jsonl"))
     }
     return Run(
-        name.removeprefix(_ARCHIVE),
+        name.removeprefix(ARCHIVE),
         read_params(inside / "params.yaml"),
         json.loads((inside / MACHINE).read_text()),
         read_lines(inside / TIMES),
@@ -197,7 +196,7 @@ def check_settings(run: Run, told: Params) -> None:
     ]
     if changes:
         raise ParameterError(
-            f"{_ARCHIVE}{run.name}: made with other numbers than the report would name; give "
+            f"{ARCHIVE}{run.name}: made with other numbers than the report would name; give "
             f"{' '.join(changes)}, and another --work"
         )
 
@@ -256,7 +255,7 @@ def _measured_weights(work: Path) -> str:
 
 
 def _brought_pairs(work: Path) -> list[Path]:
-    return list(work.glob(f"data/evaluation/{_ARCHIVE}*"))
+    return list(work.glob(f"data/evaluation/{ARCHIVE}*"))
 
 
 def _times(run: Run) -> str:
