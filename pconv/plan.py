@@ -15,10 +15,12 @@ Kind = Literal["pconv", "plain"]
 Precision = Literal["float32", "bf16"]
 Frozen = Literal["encoder", "statistics"]
 
+_WITHOUT_EFFECT = ("checkpoint_every_epochs", "pictures_every_epochs")
+
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """Everything that, with the data, decides what comes out of a run.
+    """Everything that, with the data, decides what comes out of a run, and how it is kept and shown.
 
     Attributes:
         kind: Which network.
@@ -124,8 +126,13 @@ class TrainingPlan:
         return epoch % every == 0 or epoch == self.epochs
 
     def fingerprint(self, *data_digests: str) -> str:
-        """Return the SHA-256 of plan, the files it names, and data."""
-        parts = [json.dumps(asdict(self), sort_keys=True), *data_digests]
+        """Return the SHA-256 of plan, the files it names, and data.
+
+        How often a run is saved and shown does not count: an unfinished one goes on when these
+        are changed.
+        """
+        counted = {k: v for k, v in asdict(self).items() if k not in _WITHOUT_EFFECT}
+        parts = [json.dumps(counted, sort_keys=True), *data_digests]
         for name in (self.features, self.initial_weights):
             if name and Path(name).is_file():
                 parts.append(hashlib.sha256(Path(name).read_bytes()).hexdigest())

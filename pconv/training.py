@@ -8,6 +8,7 @@ the CPU as one that never was.
 import hashlib
 import json
 import logging
+import os
 import re
 import time
 from collections.abc import Callable
@@ -41,6 +42,9 @@ LossFunction = Callable[[Tensor, Tensor], dict[str, Tensor]]
 
 PICTURE_ROWS = 4
 _CUDA_CHECK_STEPS = 50  # reading a loss waits for the GPU, so it is read this seldom
+_INSTRUCTIONS = (
+    "ONEDNN_MAX_CPU_ISA"  # the widest that convolutions on a CPU use; others sum otherwise
+)
 _DIGITS = 6  # of the numbers in the log
 _IMPORT = re.compile(r"^\s*from pconv\.(\w+) import", re.MULTILINE)
 
@@ -358,7 +362,7 @@ def code_modules() -> list[str]:
 
 def _identity(fingerprint: str) -> str:
     """Name the run and what it is computed with: a mixture of two programs is neither's result."""
-    words = f"{fingerprint} torch {torch.__version__}"
+    words = f"{fingerprint} torch {torch.__version__} {os.environ.get(_INSTRUCTIONS)}"
     code = b"".join(_source(name).read_bytes() for name in code_modules())
     return hashlib.sha256(words.encode() + code).hexdigest()
 

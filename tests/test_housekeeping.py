@@ -5,11 +5,14 @@ import tomllib
 from pathlib import Path
 
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from workflow.graph import load_stages
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+LOCK = (ROOT / "requirements.lock").read_text()
 
 
 def test_version() -> None:
@@ -19,11 +22,16 @@ def test_version() -> None:
 
 def test_lock_names_no_address() -> None:
     """The lock file pins versions and hashes, and leaves the place they come from to the user."""
-    lock = (ROOT / "requirements.lock").read_text()
-    assert "://" not in lock
-    pinned = set(re.findall(r"^([a-z0-9-]+)==", lock, re.MULTILINE))
-    wanted = {re.split(r"[<>=\[ ]", name)[0].lower() for name in PROJECT["dependencies"]}
-    assert wanted <= pinned
+    assert "://" not in LOCK
+
+
+def test_lock_pins_what_is_wanted() -> None:
+    """Every dependency of pyproject.toml, of the extras too, is pinned within its bounds."""
+    pinned = dict(re.findall(r"^([a-z0-9-]+)==([^ ;]+)", LOCK, re.MULTILINE))
+    extras = [name for names in PROJECT["optional-dependencies"].values() for name in names]
+    for wanted in map(Requirement, PROJECT["dependencies"] + extras):
+        if wanted.name != PROJECT["name"]:
+            assert pinned[canonicalize_name(wanted.name)] in wanted.specifier, wanted
 
 
 def test_readme_lists_the_stages() -> None:

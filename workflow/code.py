@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
+from pconv.atomic import atomic_file
 from pconv.errors import DataError
 from workflow.command import run_command
 from workflow.graph import DVC_FILE
@@ -35,18 +36,19 @@ def stage_code(module: str, root: Path = Path()) -> list[str]:
     """Return the project files a module runs, itself included, as sorted relative paths.
 
     Those are the modules it imports, and the page templates that lie beside them.
-    Imports inside functions count; those under ``if TYPE_CHECKING:`` do not. A package's
-    ``__init__.py`` counts only if it imports or defines more than names to look up.
+    Imports inside functions count; those under ``if TYPE_CHECKING:`` do not. The ``__init__.py``
+    of every package on the way is followed too, and counts if it calls something when imported.
     """
     found: set[str] = set()
     waiting = [module]
     while waiting:
-        path = _file_of(waiting.pop(), root)
+        name = waiting.pop()
+        path = _file_of(name, root)
         if path is None or path in found or path in WITHOUT_EFFECT:
             continue
         found.add(path)
-        waiting += _imported(root / path)
-    found = {path for path in found if not path.endswith("__init__.py")}
+        waiting += [*_imported(root / path), *_packages_above(name)]
+    found = {p for p in found if not p.endswith("__init__.py") or _calls_something(root / p)}
     beside = {Path(path).parent for path in found}
     found |= {t.relative_to(root).as_posix() for d in beside for t in (root / d).glob("*.j2")}
     return sorted(found)
@@ -78,7 +80,7 @@ def write_code_deps(path: Path = DVC_FILE) -> None:
     for name, entry in document["stages"].items():
         data = [dep for dep in entry["deps"] if not is_code(dep)]
         entry["deps"] = stage_code(f"workflow.stages.{name}", path.parent) + data
-    with path.open("w", encoding="utf-8") as file:
+    with atomic_file(path) as unfinished, unfinished.open("w", encoding="utf-8") as file:
         yaml.dump(document, file)
 
 
@@ -90,6 +92,17 @@ def _file_of(module: str, root: Path) -> str | None:
         if (root / path).is_file():
             return path.as_posix()
     return None
+
+
+def _packages_above(module: str) -> list[str]:
+    """Return ``a`` and ``a.b`` for ``a.b.c``: what Python runs before it."""
+    parts = module.split(".")
+    return [".".join(parts[:depth]) for depth in range(1, len(parts))]
+
+
+def _calls_something(path: Path) -> bool:
+    statements = ast.parse(path.read_text(encoding="utf-8")).body
+    return any(isinstance(s, ast.Expr) and isinstance(s.value, ast.Call) for s in statements)
 
 
 def _imported(path: Path) -> list[str]:

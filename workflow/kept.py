@@ -6,6 +6,7 @@ what was measured with other weights, parameters, pictures or code is never foun
 """
 
 import hashlib
+import os
 import platform
 import re
 import shutil
@@ -93,4 +94,6 @@ def identity(module: str, settings: str, files: Iterable[Path]) -> str:
 def _processor() -> str:
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
-    return f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
+    # What convolutions are held to (`workflow.stages`), and what everything else uses.
+    instructions = os.environ.get("ONEDNN_MAX_CPU_ISA"), torch.backends.cpu.get_cpu_capability()
+    return f"{platform.machine()} {instructions}"

@@ -24,24 +24,30 @@ def findings(report: str) -> tuple[int, list[str]]:
     return len(looked_up), holes
 
 
-def audit() -> tuple[int, list[str]]:
-    """Run pip-audit on the lock file; 0 dependencies are looked up where there is no database."""
+def audit() -> tuple[int, list[str], str]:
+    """Run pip-audit on the lock file.
+
+    Returns:
+        How many dependencies it looked up, the known holes of those, and why none was looked up.
+    """
     command = [Path(sys.executable).with_name("pip-audit"), "--disable-pip", "--format", "json"]
     command += ["--progress-spinner", "off", "--requirement", ROOT / "requirements.lock"]
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, check=False, timeout=PATIENCE_S
         )
-        return findings(done.stdout)
-    except (subprocess.TimeoutExpired, json.JSONDecodeError):
-        return 0, []  # without a connection it prints a traceback and no report
+        return *findings(done.stdout), "its database answers for none of them"
+    except subprocess.TimeoutExpired:
+        return 0, [], f"no answer in {PATIENCE_S} s"
+    except json.JSONDecodeError:  # without a connection it prints a traceback and no report
+        return 0, [], (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
 
 
 def main() -> None:
     """Print what was found; end with status 1 if that is a hole."""
-    count, holes = audit()
+    count, holes, reason = audit()
     if not count:
-        said = "skipped: pip-audit can't reach its database of known holes from here"
+        said = f"skipped: pip-audit looked nothing up ({reason})"
     else:
         said = f"{count} dependencies looked up: {'; '.join(holes) or 'no known hole'}"
     sys.stdout.write(f"audit: {said}\n")

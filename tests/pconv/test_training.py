@@ -177,6 +177,28 @@ class TestTrain:
         run(tmp_path)
         assert "not resumed" in caplog.text
 
+    def test_checkpoint_of_other_instructions(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A checkpoint computed with other instructions of the processor is not resumed."""
+        run(tmp_path)
+        monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "SSE41")
+        run(tmp_path)
+        assert "not resumed" in caplog.text
+
+    def test_resumes_with_other_intervals(
+        self, unstopped: TrainedRun, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """A run that is saved and shown more or less often from now on goes on, and ends alike."""
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(TrainingStopped):
+            stop_at(STEPS + 1, patch)
+            run(tmp_path)
+        plan = replace(PLAN, checkpoint_every_epochs=3, pictures_every_epochs=2)
+        with caplog.at_level(logging.INFO):
+            again = run(tmp_path, plan)
+        assert "resuming from" in caplog.text
+        assert again.progress.records == unstopped.progress.records
+
     def test_damaged_checkpoint(
         self, unstopped: TrainedRun, tmp_path: Path, caplog: pytest.LogCaptureFixture
     ) -> None:

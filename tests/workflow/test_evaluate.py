@@ -255,7 +255,9 @@ class TestRestart:
         assert joined(job.out) == text
         assert batches_left(job) == []
 
-    @pytest.mark.parametrize("what", ["weights", "params", "photo", "mask", "sample", "features"])
+    @pytest.mark.parametrize(
+        "what", ["weights", "params", "photo", "mask", "sample", "features", "instructions"]
+    )
     def test_others(
         self, job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
     ) -> None:
@@ -278,6 +280,8 @@ class TestRestart:
             write_pairs(job.sample, read_pairs(job.sample)[1:])
         elif what == "photo":
             write_image(root / "raw/valid/gt/b.png", np.full((40, 50, 3), 7, np.uint8))
+        elif what == "instructions":
+            monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "SSE41")
         else:
             write_mask(root / "raw/valid/or/b/b_3.png", np.eye(40, 50) == 0)
         done = watch(monkeypatch)
