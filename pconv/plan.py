@@ -20,7 +20,7 @@ _WITHOUT_EFFECT = ("checkpoint_every_epochs", "pictures_every_epochs")
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """Everything that, with the data, decides what comes out of a run, and how it is kept and shown.
+    """Everything that, with the data, decides what comes out of a run, and how it is kept.
 
     Attributes:
         kind: Which network.
