@@ -66,7 +66,13 @@ class FabricRanks(Ranks):
     """One of several processes started by ``torchrun``."""
 
     def __init__(self, device: torch.device) -> None:
-        from lightning.fabric import Fabric
+        try:
+            from lightning.fabric import Fabric
+        except ModuleNotFoundError as error:
+            raise ParameterError(
+                "several processes need Lightning, which is not installed; install "
+                "pconv[pipeline], or start one process"
+            ) from error
 
         local = int(os.environ.get("LOCAL_WORLD_SIZE", os.environ["WORLD_SIZE"]))
         self._fabric: Any = Fabric(
@@ -112,7 +118,8 @@ def open_ranks(device: str) -> Ranks:
         device: ``cpu``, ``cuda``, or ``auto`` for CUDA where there is one.
 
     Raises:
-        ParameterError: If CUDA is asked for and there is none.
+        ParameterError: If CUDA is asked for and there is none, or Lightning is needed and is not
+            installed.
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"

@@ -9,7 +9,7 @@ import ast
 import difflib
 from pathlib import Path
 
-from ruamel.yaml import YAML
+import yaml
 
 from pconv.atomic import atomic_file
 from pconv.errors import DataError
@@ -61,7 +61,7 @@ def is_code(path: str) -> bool:
 
 def wrong_code_deps(path: Path = DVC_FILE) -> dict[str, str]:
     """Return, for each stage whose listed code differs from what it runs, the difference."""
-    stages = YAML(typ="safe").load(path)["stages"]
+    stages = yaml.safe_load(path.read_text(encoding="utf-8"))["stages"]
     wrong = {}
     for name, entry in stages.items():
         listed = [dep for dep in entry["deps"] if is_code(dep)]
@@ -73,15 +73,17 @@ def wrong_code_deps(path: Path = DVC_FILE) -> dict[str, str]:
 
 def write_code_deps(path: Path = DVC_FILE) -> None:
     """Put each stage's code into its ``deps`` in ``dvc.yaml``, before its data."""
-    yaml = YAML()
-    yaml.width = 100
-    yaml.indent(mapping=2, sequence=4, offset=2)
-    document = yaml.load(path)
+    from ruamel.yaml import YAML  # keeps comments; for those who change the project alone
+
+    editor = YAML()
+    editor.width = 100
+    editor.indent(mapping=2, sequence=4, offset=2)
+    document = editor.load(path)
     for name, entry in document["stages"].items():
         data = [dep for dep in entry["deps"] if not is_code(dep)]
         entry["deps"] = stage_code(f"workflow.stages.{name}", path.parent) + data
     with atomic_file(path) as unfinished, unfinished.open("w", encoding="utf-8") as file:
-        yaml.dump(document, file)
+        editor.dump(document, file)
 
 
 def _file_of(module: str, root: Path) -> str | None:

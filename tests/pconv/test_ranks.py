@@ -1,5 +1,6 @@
 """One process or many; what two processes do together is tested in test_training."""
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,6 +32,13 @@ class TestOpenRanks:
         ranks = open_ranks("cpu")
         assert (type(ranks), ranks.rank, ranks.world, ranks.is_first) == (Ranks, 0, 1, True)
         assert ranks.device == torch.device("cpu")
+
+    def test_several_need_lightning(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Under torchrun, without Lightning, it says what to install."""
+        monkeypatch.setenv("WORLD_SIZE", "2")
+        monkeypatch.setitem(sys.modules, "lightning.fabric", None)
+        with pytest.raises(ParameterError, match=r"Lightning, which is not installed; install pco"):
+            open_ranks("cpu")
 
     def test_auto(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Auto takes CUDA where there is one."""
