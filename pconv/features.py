@@ -1,6 +1,7 @@
 """VGG-16 activations after its first three pooling layers, for the perceptual and style losses.
 
-This module is the only place where images are normalised with ImageNet's mean and deviation.
+What the network computes is normalised with ImageNet's mean and deviation here and nowhere else.
+(`pconv.metrics.psnr_paper` does so to measure as the paper did.)
 """
 
 import logging

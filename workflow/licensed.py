@@ -5,8 +5,8 @@ r"""Choose photographs by licence: those that a table of sources puts into a wan
 
 The table is tab-separated and has, for each file, at least ``file`` (``GROUP/NAME``), ``tier``,
 ``file_sha256``, ``licence_note``, ``source_repo``, ``source_path`` and ``flickr_url``. A file is
-known by its content, whatever it is called. Beside the photographs lies ``photos.tsv``: what they
-are, whose, and under which licence.
+known by its content, whatever it is called. Beside the photographs lies ``photos.tsv``: where each
+was found, and its licence.
 """
 
 import argparse

@@ -176,7 +176,10 @@ class Page:
             with weights_file(self._settings.weights):
                 return None
         except WeightsError:  # its message is for a command line
-            return "no trained weights here yet: the command `make repro` makes some"
+            return (
+                "its weights are not there: start the page with `pconv app --weights FILE`, or "
+                "train some with `make repro`"
+            )
 
 
 def make_app(settings: Settings, folder: Path) -> ASGIApp:
