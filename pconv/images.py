@@ -22,13 +22,14 @@ Mask = NDArray[np.bool_]
 
 MAX_PIXELS = 100_000_000
 GREY_THRESHOLD = 128
-_BYTES_16_TO_8 = 257  # 65535 / 255
 # Pillow knows more formats; some of them (EPS) start other programs, and these files are foreign.
 _FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP")
 _MAX_BYTES_A_PIXEL = 8  # 16 bits of red, green, blue and alpha, not compressed
 _MAX_METADATA_BYTES = 1 << 26
 _EXIF_ORIENTATION = 0x0112
 _UPRIGHT = 1
+_TIFF_BITS, _TIFF_PHOTOMETRIC, _TIFF_ZERO_IS_WHITE = 258, 262, 0
+_PNG_BIT_DEPTH_AT = 24  # in the file: of IHDR
 
 # The fastest level: these files are written by the thousand and read back a few times.
 _PHOTO_PNG = [
@@ -151,8 +152,11 @@ def opened_image(path: Path, max_pixels: int) -> Iterator[Image.Image]:
             warnings.simplefilter("ignore")
             # From memory: Pillow 13 maps some TIFF files that it opens by name with height and
             # width exchanged where the orientation is a quarter turn.
-            with Image.open(BytesIO(_content(path, max_pixels)), formats=_FORMATS) as image:
+            content = _content(path, max_pixels)
+            with Image.open(BytesIO(content), formats=_FORMATS) as image:
                 _check_size(image, path, max_pixels)
+                _refuse_odd_grey(image, path)
+                _scale_transparent_grey(image, content)
                 yield image
     except ImageError:
         raise
@@ -189,6 +193,24 @@ def _check_size(image: Image.Image, path: Path, max_pixels: int) -> None:
         )
 
 
+def _refuse_odd_grey(image: Image.Image, path: Path) -> None:
+    """Refuse grey of more than 8 bits that Pillow reads as it stands, whatever it means."""
+    if image.format == "TIFF" and image.mode.startswith("I;16"):
+        tags = image.getexif()
+        bits = tags.get(_TIFF_BITS, 16)
+        if bits not in (16, (16,)):
+            raise ImageError(f"{path}: {bits} bits a pixel; wanted 8 or 16")
+        if tags.get(_TIFF_PHOTOMETRIC) == _TIFF_ZERO_IS_WHITE:
+            raise ImageError(f"{path}: a grey TIFF in which 0 is white; save it with 0 as black")
+
+
+def _scale_transparent_grey(image: Image.Image, content: bytes) -> None:
+    """Bring the transparent grey of a PNG to 8 bits, as Pillow does with its pixels alone."""
+    key = image.info.get("transparency")
+    if image.format == "PNG" and image.mode == "L" and isinstance(key, int):
+        image.info["transparency"] = key * 255 // (2 ** content[_PNG_BIT_DEPTH_AT] - 1)
+
+
 def _reduce_in_decoder(image: Image.Image, min_side: int) -> None:
     """Ask a JPEG decoder for 1/2, 1/4 or 1/8 of the size; other formats ignore the request."""
     scale = min(image.size) / min_side
@@ -201,7 +223,9 @@ def _to_rgb(image: Image.Image, path: Path) -> Image.Image:
         grey = np.asarray(image).astype(np.int64)
         if grey.min() < 0 or grey.max() > 65535:
             raise ImageError(f"{path}: 32-bit grey values; wanted 8 or 16 bits a channel")
-        return Image.fromarray((grey // _BYTES_16_TO_8).astype(np.uint8)).convert("RGB")
+        eight_bits = (grey >> 8).astype(np.uint8)  # as Pillow makes them of 16-bit colours
+        eight_bits[grey == image.info.get("transparency", -1)] = 255  # on white, as below
+        return Image.fromarray(eight_bits).convert("RGB")
     if image.mode == "F":
         raise ImageError(f"{path}: floating-point pixels have no fixed range; wanted 8 or 16 bits")
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:

@@ -267,7 +267,8 @@ class NetworkFill:
 
     def __init__(self, network: UNet, trained_at_px: int, options: Options) -> None:
         self.trained_at_px = trained_at_px
-        self.device = next(network.parameters()).device
+        first = next(network.parameters())
+        self.device, self._dtype = first.device, first.dtype
         self._half = options.get("half", False)
         run: Fill = torch.compile(network) if options.get("compile") else network
         self._run = mirrored(run) if options.get("mirror") else run
@@ -275,7 +276,8 @@ class NetworkFill:
     @torch.inference_mode()
     def __call__(self, images: Floats, known: Mask) -> Floats:
         """Return raw output, clamped, for windows as in `pconv.windows.WindowFill`."""
-        image = torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2).contiguous()
+        image = torch.from_numpy(images).to(self.device, self._dtype)
+        image = image.permute(0, 3, 1, 2).contiguous()
         mask = torch.from_numpy(np.ascontiguousarray(known)).to(self.device)[:, None]
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._half):
             output = self._run(image, mask)

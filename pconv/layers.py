@@ -74,8 +74,10 @@ def look(seen: Tensor, total: int, dtype: torch.dtype = torch.float32) -> Window
     # No epsilon: it would be lost in float16 and make the quotient inexact everywhere. Nor a number
     # over a tensor: torch makes it the number times a reciprocal, rounded twice.
     ratio = torch.where(known, torch.full_like(counts, total) / counts, 0.0)
-    # Asking is cheap on the CPU; elsewhere it would stop the queue, and cut a traced graph in two.
-    ask = known.device.type == "cpu" and not torch.compiler.is_compiling()
+    # Asking is cheap on the CPU; elsewhere it would stop the queue. It would cut a compiled graph
+    # in two, and a traced one would keep the answer for all masks to come.
+    is_graph = torch.compiler.is_compiling() or torch.jit.is_tracing()
+    ask = known.device.type == "cpu" and not is_graph
     return Windows(ratio, known, full=ask and bool(known.all()))
 
 

@@ -72,12 +72,12 @@ def valid_loss(output: Tensor, truth: Tensor, mask: Tensor) -> Tensor:
 
     The divisor counts the hole's values too, so the term falls with the share of known pixels.
     """
-    return _per_image((output.float() - truth.float()).abs() * mask.to(torch.float32))
+    return _per_image((output.float() - truth.float()).abs() * (mask != 0).to(torch.float32))
 
 
 def hole_loss(output: Tensor, truth: Tensor, mask: Tensor) -> Tensor:
     """Return the L1 distance in the hole, over all C·H·W values (Liu et al., L_hole)."""
-    return _per_image((output.float() - truth.float()).abs() * (1 - mask.to(torch.float32)))
+    return _per_image((output.float() - truth.float()).abs() * (mask == 0).to(torch.float32))
 
 
 def total_variation_loss(composite: Tensor, mask: Tensor) -> Tensor:

@@ -86,7 +86,7 @@ def as_mask(mask: Image.Image | Array, height: int, width: int, *, large_holes: 
     """Return a mask as bool, after a check.
 
     Args:
-        mask: bool, or two values only: 0 in holes, and 1, or the largest value of the dtype,
+        mask: bool, or two values only: 0 in holes, and 1, 255, or the largest value of the dtype,
             where known; shape ``(height, width)`` or ``(height, width, 1)``; or a Pillow image of
             mode 1, L or I;16 of that size.
         height: Of the picture.
@@ -155,11 +155,8 @@ def _binary(values: Array) -> Mask:
     if values.dtype == np.bool_:
         return values
     highest = values.max()
-    if highest not in (0, 1, _largest(values.dtype)):
-        raise MaskError(
-            f"the mask's largest value is {highest}; wanted 0 in holes and 1, or "
-            f"{_largest(values.dtype)}, where known"
-        )
+    if highest not in (0, 1, 255, _largest(values.dtype)):
+        raise MaskError(f"the mask's largest value is {highest}; wanted 0 in holes and 1, or 255")
     known = values == highest
     stray = int(np.count_nonzero(values) - np.count_nonzero(known & (values != 0)))
     if stray:

@@ -145,7 +145,8 @@ class UNet(nn.Module):
         self._check_shapes(image, mask)
         height, width = image.shape[2:]
         step = 2**self.levels
-        border = (0, -width % step, 0, -height % step)
+        # Not -width % step: torch.compile can't differentiate what has a symbol of that in it.
+        border = (0, step - 1 - (width - 1) % step, 0, step - 1 - (height - 1) % step)
         mask = F.pad(mask != 0, border)
         image = F.pad(image, border)
         # The rows see values around zero: from -1 to 1 the same steps reach a lower loss than
@@ -204,7 +205,7 @@ class UNet(nn.Module):
         return self._keep_statistics(2 * self.levels)
 
     def _keep_statistics(self: Net, rows: int) -> Net:
-        self._frozen_rows = rows
+        self._frozen_rows = max(self._frozen_rows, rows)
         return self.train(self.training)
 
     def train(self: Net, mode: bool = True) -> Net:

@@ -111,7 +111,7 @@ def reduce(image: Picture, known: Mask, height: int, width: int) -> tuple[Floats
         _resize(as_01(image[..., channel]) * weight, height, width, cv2.INTER_AREA)
         for channel in range(3)
     ]
-    smaller_known = share > 1e-4  # above the rounding of an empty sum
+    smaller_known = share > 0
     smaller = np.stack(channels, axis=-1) / np.where(smaller_known, share, 1)[..., None]
     return smaller.clip(0, 1), smaller_known
 

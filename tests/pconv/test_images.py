@@ -1,9 +1,12 @@
 """Photographs and masks go through files unharmed; what can't be read is named."""
 
 import io
+import struct
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -20,6 +23,7 @@ from pconv.images import (
     write_image,
     write_mask,
 )
+from pconv.photo_files import read_photo
 
 FEW = settings(
     deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -85,10 +89,54 @@ class TestReadImage:
         assert read_image(path).tolist() == [[[255, 255, 255], [40, 50, 60]]]
 
     def test_sixteen_bits(self, tmp_path: Path) -> None:
-        """16-bit grey keeps its range: 65535 becomes 255, not 255 of 65535."""
+        """16-bit grey keeps its range, and becomes what the same value of three colours becomes."""
+        grey = np.arange(65536, dtype=np.uint16).reshape(256, 256)
+        cv2.imwrite(str(tmp_path / "grey.png"), grey)
+        cv2.imwrite(str(tmp_path / "colour.png"), np.stack([grey] * 3, axis=-1))
+        found = read_image(tmp_path / "grey.png")
+        assert found[[0, -1], [0, -1], 0].tolist() == [0, 255]
+        assert np.array_equal(found, read_image(tmp_path / "colour.png"))
+
+    @pytest.mark.parametrize(
+        ("bits", "data"), [(2, [0b01_10_00_00]), (4, [0x15]), (16, [0, 9, 2, 0])]
+    )
+    def test_transparent_grey(self, tmp_path: Path, bits: int, data: list[int]) -> None:
+        """The grey that a PNG calls transparent is white, of however many bits."""
+        first = data[1] if bits == 16 else data[0] >> (8 - bits)
         path = tmp_path / "photo.png"
-        Image.fromarray(np.array([[0, 32768, 65535]], dtype=np.uint16)).save(path)
-        assert read_image(path)[..., 0].tolist() == [[0, 127, 255]]
+        path.write_bytes(
+            b"\x89PNG\r\n\x1a\n"
+            + chunk(b"IHDR" + bytes([0, 0, 0, 2, 0, 0, 0, 1, bits, 0, 0, 0, 0]))
+            + chunk(b"tRNS" + bytes([0, first]))
+            + chunk(b"IDAT" + zlib.compress(bytes([0, *data])))
+            + chunk(b"IEND")
+        )
+        white, other = read_image(path)[0, :, 0].tolist()
+        assert white == 255 > other
+        assert read_photo(path).pixels[0, :, 1].tolist() in ([0, 255], [0, 65535])
+
+    @pytest.mark.parametrize("read", [read_image, read_mask, read_photo])
+    @pytest.mark.parametrize(
+        ("bits", "photometric", "words"), [(12, 1, "12,? bits|12 bits"), (16, 0, "0 is white")]
+    )
+    def test_odd_grey_tiff(
+        self,
+        tmp_path: Path,
+        read: Callable[[Path], object],
+        bits: int,
+        photometric: int,
+        words: str,
+    ) -> None:
+        """Grey of 12 bits, or with 0 as white, which Pillow hands over as it stands, is refused."""
+        side, path = 8, tmp_path / "scan.tif"
+        size = side * side * bits // 8
+        fields = {256: side, 257: side, 258: bits, 259: 1, 262: photometric, 273: 8}
+        fields |= {277: 1, 278: side, 279: size}
+        entries = b"".join(struct.pack("<HHII", tag, 4, 1, v) for tag, v in fields.items())
+        directory = struct.pack("<H", len(fields)) + entries + bytes(4)
+        path.write_bytes(b"II*\0" + struct.pack("<I", 8 + size) + bytes(range(size)) + directory)
+        with pytest.raises(PConvError, match=words):
+            read(path)
 
     @pytest.mark.parametrize("orientation", range(1, 9))
     def test_upright(self, tmp_path: Path, orientation: int) -> None:

@@ -1,5 +1,6 @@
 """Any picture is filled, and known pixels come back as they were."""
 
+import copy
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -292,6 +293,14 @@ class TestInpaint:
         """A device that is not here is refused by name."""
         with pytest.raises(ParameterError, match=re.escape(repr(str(device)))):
             inpaint(*scene(32, 32), weights=weights, device=device)
+
+    @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+    def test_precision_of_network(self, dtype: torch.dtype) -> None:
+        """A network of another precision fills too, in its own."""
+        network = PConvUNet(width=2, levels=3).eval()
+        wanted = inpaint(*scene(32, 32), weights=network)
+        filled = inpaint(*scene(32, 32), weights=copy.deepcopy(network).to(dtype))
+        assert np.abs(filled.astype(int) - wanted).max() <= 8
 
     def test_ragged_mask_raises(self) -> None:
         """A mask whose rows differ in length is refused."""

@@ -190,6 +190,16 @@ class TestPartialConv2d:
         assert new_mask.dtype == dtype
         assert torch.equal(features, conv(image, mask)[0])
 
+    @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore::FutureWarning")
+    def test_traced(self):
+        """A layer that was traced with a full mask is right for others."""
+        image, mask = case(7)
+        conv = layer(3, 2, 3, padding=1)
+        mask[..., 3:] = 0
+        traced = torch.jit.trace(conv, (image, torch.ones_like(mask)), check_trace=False)
+        for found, wanted in zip(traced(image, mask), conv(image, mask), strict=True):
+            assert torch.equal(found, wanted)
+
     def test_inputs_untouched(self):
         """Image and mask are as before after a call."""
         image, mask = case(8)

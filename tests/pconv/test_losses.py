@@ -125,10 +125,13 @@ class TestPixelLosses:
         torch.testing.assert_close(output.grad, expected)
 
     @pytest.mark.parametrize("loss", [valid_loss, hole_loss])
-    def test_bool_masks(self, loss: Callable[..., Tensor]) -> None:
-        """A bool mask gives what the same mask in floats gives."""
+    @pytest.mark.parametrize("known", [torch.tensor(True), torch.tensor(255, dtype=torch.uint8)])
+    def test_kinds_of_mask(self, loss: Callable[..., Tensor], known: Tensor) -> None:
+        """A mask of bools, or of 255, gives what the same mask in floats gives."""
         output, truth, mask = scene()
-        assert torch.equal(loss(output, truth, mask.bool()), loss(output, truth, mask))
+        assert torch.equal(
+            loss(output, truth, mask.to(known.dtype) * known), loss(output, truth, mask)
+        )
 
     @pytest.mark.parametrize("loss", [valid_loss, hole_loss])
     def test_precision(self, loss: Callable[..., Tensor]) -> None:

@@ -117,12 +117,15 @@ class TestAsMask:
             KNOWN.astype("u2") * 65535,
             KNOWN.astype("i8"),
             KNOWN.astype("f4"),
+            np.where(KNOWN, 255, 0),
+            KNOWN * 255.0,
+            KNOWN.astype("u2") * 255,
             Image.fromarray(KNOWN),
             Image.fromarray(KNOWN.astype("u1") * 255),
         ],
     )
     def test_values(self, mask: Any) -> None:
-        """True, 1 and the largest value are known, in arrays and Pillow images."""
+        """True, 1, 255 and the largest value are known, in arrays and Pillow images."""
         result = as_mask(mask, 6, 8, large_holes=False)
         assert result.dtype == bool
         assert (result == KNOWN).all()

@@ -342,6 +342,18 @@ class TestPlainUNet:
         assert one == other
 
 
+@pytest.mark.slow
+def test_compiled_for_any_size():
+    """A compiled network can be trained on pictures of one size after another."""
+    model = PConvUNet(width=4, levels=2)
+    compiled = torch.compile(model)
+    for side in (32, 48, 45):
+        image, mask = torch.rand(1, 3, side, side + 8), torch.ones(1, 1, side, side + 8)
+        model.zero_grad()
+        compiled(image, mask).square().mean().backward()
+        assert all(parameter.grad is not None for parameter in model.parameters())
+
+
 @pytest.mark.parametrize("kind", ["pconv", "plain"])
 class TestUNet:
     """What both networks promise."""
@@ -372,6 +384,13 @@ class TestUNet:
             assert all(torch.equal(old[key], value) for key, value in norm.state_dict().items())
             assert norm.weight.grad is None
         assert not torch.equal(free, model.decoder[0].norm.running_mean)
+
+    def test_freezes_for_good(self, kind):
+        """What is frozen stays so when less is frozen afterwards."""
+        model = small(kind).freeze_statistics().freeze_encoder_norms().train()
+        norms = [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+        assert len(norms) == 4
+        assert not any(norm.training for norm in norms)
 
     def test_freeze_statistics(self, kind):
         """Frozen, all norms keep their statistics and learn, and a batch is only a set of images.

@@ -8,7 +8,8 @@ from torch import Tensor
 from pconv.dataset import ImageSet
 from pconv.errors import DataError
 from pconv.unet import PConvUNet
-from pconv.validation import HeldOut
+from pconv.validation import IDENTICAL_DB, HeldOut
+from workflow.reporting.evaluation import IDENTICAL_DB as of_the_report
 
 RNG = np.random.default_rng(2)
 IMAGES = RNG.integers(0, 256, (5, 16, 16, 3), dtype=np.uint8)
@@ -42,6 +43,15 @@ class TestHeldOut:
         model = Constant(width=1, levels=1)
         measured = HeldOut(ImageSet(IMAGES, MASKS), batch_size).measure(model)
         assert measured == pytest.approx(wanted, rel=1e-5)
+
+    def test_perfect_fill(self) -> None:
+        """One fill that equals the truth, of infinite PSNR, leaves the mean of all a number."""
+        images = np.concatenate([np.full_like(IMAGES[:1], (255, 51, 102)), IMAGES[1:]])
+        model, others = Constant(width=1, levels=1), ImageSet(images[1:], MASKS[1:])
+        measured = HeldOut(ImageSet(images, MASKS), 2).measure(model)["valid_hole_psnr"]
+        mean_of_others = HeldOut(others, 2).measure(model)["valid_hole_psnr"]
+        assert measured == pytest.approx((100 + 4 * mean_of_others) / 5)
+        assert of_the_report == IDENTICAL_DB
 
     def test_picture(self) -> None:
         """A row shows truth, damage on grey, and fill."""

@@ -289,6 +289,14 @@ class TestReduce:
                     mean = image[block][known[block]].mean(axis=0) / 255
                     assert smaller[y, x] == pytest.approx(mean, abs=1e-5)
 
+    def test_one_known_pixel(self) -> None:
+        """A pixel is known if one of very many under it is."""
+        known = np.zeros((300, 300), bool)
+        known[7, 250] = True
+        smaller, smaller_known = reduce(np.full((300, 300, 3), 51, np.uint8), known, 2, 2)
+        assert smaller_known.tolist() == [[False, True], [False, False]]
+        assert smaller[0, 1] == pytest.approx(0.2)
+
     @given(seed=seeds, height=sides, width=sides)
     @settings(deadline=None, max_examples=25)
     def test_one_colour(self, seed: int, height: int, width: int) -> None:
