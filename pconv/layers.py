@@ -76,7 +76,7 @@ def look(seen: Tensor, total: int, dtype: torch.dtype = torch.float32) -> Window
     ratio = torch.where(known, torch.full_like(counts, total) / counts, 0.0)
     # Asking is cheap on the CPU; elsewhere it would stop the queue. It would cut a compiled graph
     # in two, and a traced one would keep the answer for all masks to come.
-    is_graph = torch.compiler.is_compiling() or torch.jit.is_tracing()
+    is_graph = torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
     ask = known.device.type == "cpu" and not is_graph
     return Windows(ratio, known, full=ask and bool(known.all()))
 
