@@ -77,7 +77,7 @@ class CheckpointFolder:
 def clear_checkpoints(folder: Path) -> None:
     """Delete all checkpoints of a folder: those of a finished run, say."""
     for path in folder.glob(_PATTERN):
-        path.unlink()
+        path.unlink(missing_ok=True)  # each process of a run may do so
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:

@@ -131,7 +131,7 @@ def without_views(tree: ast.AST) -> Iterator[ast.AST]:
 def sections_read(nodes: list[ast.AST]) -> set[str]:
     """Return the sections of params.yaml that code loads; whoever opens the file reads all."""
     calls = [node for node in nodes if isinstance(node, ast.Call)]
-    loaded = [call.args[0] for call in calls if ast.unparse(call.func).endswith("load_params")]
+    loaded = [call.args[0] for call in calls if ast.unparse(call.func).endswith("stage_params")]
     opens = any(ast.unparse(call.func).endswith("read_params") for call in calls) or any(
         isinstance(node, ast.Constant) and node.value == "params.yaml" for node in nodes
     )
@@ -202,8 +202,10 @@ def test_every_parameter(by_dvc: Reruns) -> None:
 
 def test_a_second_reader_is_found(by_dvc: Reruns, tmp_path: Path) -> None:
     """A stage that reads another's section would not be rerun by DVC, and the walk tells."""
-    second = "load_params(SampleParams), other=load_params(TrainParams).width"
-    root = code_copy(tmp_path, "workflow/stages/sample.py", "load_params(SampleParams)", second)
+    first = "with stage_params(SampleParams) as params:"
+    second = "with stage_params(SampleParams) as params, stage_params(TrainParams) as other:"
+    second += "\n        other.width"
+    root = code_copy(tmp_path, "workflow/stages/sample.py", first, second)
     dvc, code = differing(by_dvc, reruns_by_code(root))["train.width"]
     assert code - dvc == {"sample"}
 

@@ -20,12 +20,14 @@ PACKAGES = ("pconv", "workflow")
 
 # Code that runs in a stage but can't change what it makes, so that editing it makes nothing anew:
 # params.py hands on what `params:` already records (no field has a default there), tracking.py
-# may be off without changing a byte, graph.py and command.py only start things, code.py only says
-# what code a result is of.
+# may be off without changing a byte, graph.py, command.py, recovery.py and stage_params.py only
+# start things or refuse to, code.py only says what code a result is of.
 WITHOUT_EFFECT = {
     "workflow/code.py",
     "workflow/params.py",
     "workflow/plain_yaml.py",
+    "workflow/recovery.py",
+    "workflow/stage_params.py",
     "workflow/tracking.py",
     "workflow/graph.py",
     "workflow/command.py",

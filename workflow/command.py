@@ -3,7 +3,8 @@
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from pconv.errors import PConvError
@@ -18,12 +19,20 @@ def run_command(main: Callable[[], None]) -> None:
     """
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     try:
-        main()
+        with refusing_in_one_line():
+            main()
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+@contextmanager
+def refusing_in_one_line() -> Iterator[None]:
+    """Make of an expected error its message and exit status 2."""
+    try:
+        yield
     except (PConvError, OSError) as error:
         sys.stderr.write(f"{type(error).__name__}: {error}\n")
         sys.exit(EXIT_BAD_INPUT)
-    except KeyboardInterrupt:
-        sys.exit(130)
 
 
 def use_this_python() -> None:

@@ -25,6 +25,7 @@ from workflow.plain_yaml import read_plain_yaml
 PARAMS_FILE = Path("params.yaml")
 PRESETS = Path("presets")
 SECTION_FILES = Path(".stages")
+TRAINED = Path("models")  # as in dvc.yaml
 _SAMPLED_KINDS = ("walk", "strokes", "rectangles")  # as workflow.pairs, which imports too much
 _NAMED_FEATURES = ("imagenet", "random")
 
@@ -394,6 +395,16 @@ def load_params(section: type[SectionType], path: Path = PARAMS_FILE) -> Section
     raise TypeError(f"{section} is no section of Params")
 
 
+def section_as_written(name: str, path: Path = PARAMS_FILE) -> dict[str, Any]:
+    """Return a section of ``params.yaml`` as it stands there, unchecked.
+
+    Raises:
+        ParameterError: If the file is missing or not YAML.
+    """
+    section = _read_sections(path).get(name)
+    return section if isinstance(section, dict) else {}
+
+
 def read_params(path: Path = PARAMS_FILE) -> Params:
     """Read and check a parameter file.
 
@@ -413,7 +424,7 @@ def check_files(params: Params, path: Path = PARAMS_FILE) -> None:
     """Check that the weights which parameters name are there, before hours go into the others.
 
     Raises:
-        ParameterError: If a file is missing.
+        ParameterError: If a file is missing, or lies where the stage train writes.
     """
     train, evaluate = params.train, params.evaluate
     named = {"train.initial_weights": train.initial_weights}
@@ -422,8 +433,15 @@ def check_files(params: Params, path: Path = PARAMS_FILE) -> None:
     if evaluate.vgg_methods and evaluate.vgg_pairs:
         named["evaluate.features"] = evaluate.features
     for key, name in named.items():
-        if name and name not in _NAMED_FEATURES and not Path(name).is_file():
+        if not name or name in _NAMED_FEATURES:
+            continue
+        if not Path(name).is_file():
             raise ParameterError(f"{path}: {key}: there is no file {name}; name one that is there")
+        if Path(name).resolve().is_relative_to(TRAINED.resolve()):
+            raise ParameterError(
+                f"{path}: {key}: {name} lies in {TRAINED}/, which the stage train replaces; "
+                "name a copy of it elsewhere"
+            )
 
 
 def write_section_files(params: Params, folder: Path = SECTION_FILES) -> None:
@@ -457,6 +475,10 @@ def use_preset(name: str, path: Path = PARAMS_FILE) -> None:
 def _read_sections(path: Path) -> dict[str, Any]:
     """Return the file's sections, unchecked."""
     if not path.exists():
+        if not PRESETS.is_dir():
+            raise ParameterError(
+                f"{path}: not found; go to the project's folder, where dvc.yaml is"
+            )
         raise ParameterError(f"{path}: not found; `python -m workflow.params use sample` makes one")
     content = read_plain_yaml(path)
     if not isinstance(content, dict):

@@ -1,5 +1,6 @@
 """YAML files that people edit, read without the things that turn a slip into a surprise."""
 
+import re
 from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,21 @@ import yaml
 from pconv.errors import ParameterError
 
 _MAX_BYTES = 100_000
+_AMBIGUOUS = re.compile(r"^[-+]?0\d|:")  # 010 is 8 in YAML 1.1, 10 in YAML 1.2; and 1:30 is 90
 
 
 class _StrictLoader(yaml.SafeLoader):
     """Plain values only, no repeated keys, no aliases (which can blow up a file a millionfold)."""
+
+    def construct_yaml_int(self, node: Any) -> int:
+        if _AMBIGUOUS.search(node.value):
+            raise yaml.constructor.ConstructorError(
+                None,
+                None,
+                f"the number {node.value} is read in two ways; write it in plain digits",
+                node.start_mark,
+            )
+        return super().construct_yaml_int(node)
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.events.AliasEvent):
@@ -35,6 +47,9 @@ class _StrictLoader(yaml.SafeLoader):
                 )
             seen.add(key.value)
         return super().construct_mapping(node, deep)
+
+
+_StrictLoader.add_constructor("tag:yaml.org,2002:int", _StrictLoader.construct_yaml_int)
 
 
 def read_plain_yaml(path: Path) -> Any:

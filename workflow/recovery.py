@@ -18,10 +18,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import psutil
 import yaml
 
 from pconv.atomic import atomic_file
+from pconv.errors import DataError
 from workflow.command import run_command
 
 log = logging.getLogger(__name__)
@@ -73,6 +73,36 @@ def hold_snakemake(folder: Path = Path(".snakemake")) -> None:
     fcntl.flock(alive, fcntl.LOCK_SH)
 
 
+def refuse_beside_dvc(root: Path = Path()) -> None:
+    """Refuse to run beside a DVC command, which would record half of what is being made.
+
+    Raises:
+        DataError: If one is at work in the project.
+    """
+    if _dvc_is_alive(root):
+        raise DataError("DVC is at work in this folder; run Snakemake when it is done")
+
+
+def refuse_beside_snakemake(folder: Path = Path(".snakemake")) -> None:
+    """Refuse to run under DVC beside a Snakemake, which takes away and makes what DVC records.
+
+    Raises:
+        DataError: If DVC started this process and Snakemake is at work in the project.
+    """
+    alive = folder / "alive"
+    if not (os.environ.get("DVC_STAGE") and alive.is_file()):
+        return
+    with alive.open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DataError(
+                "Snakemake is at work in this folder; run DVC when it is done"
+            ) from None
+        except OSError:
+            return  # a file system without such locks
+
+
 def distrust_future(outputs: Iterable[str]) -> None:
     """Make outputs look old that by this clock are of the future: it was set back since.
 
@@ -90,6 +120,8 @@ def distrust_future(outputs: Iterable[str]) -> None:
 
 def _dvc_is_alive(root: Path) -> bool:
     """Return whether a DVC command runs in the project."""
+    import psutil  # of no use to a stage, and not everywhere where stages run
+
     for process in psutil.process_iter():
         try:
             words = [Path(word).name for word in process.cmdline()[:3]]

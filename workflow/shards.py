@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pconv.errors import ParameterError
+from pconv.errors import DataError, ParameterError
 from workflow.parallel import map_items
 
 log = logging.getLogger(__name__)
@@ -82,17 +82,23 @@ def for_each_shard(
         make: A picklable function (module level, or a ``functools.partial`` of one).
         shards: The shards to make.
         what: Name shown on the progress bar and in errors.
-        folders: Where the shards lie. Shards that another count left there are removed, but only
-            when all of this count are made: a job that makes one must not touch the others'.
+        folders: Where the shards lie. Shards of higher numbers, which another count left there,
+            are removed.
 
     Raises:
-        DataError: If a worker process was killed (out of memory, say).
+        DataError: If a worker process was killed (out of memory, say), or if another program took
+            a finished shard away meanwhile.
     """
     for _ in map_items(make, shards, what=what, unit="shard", long=True):
         pass
-    if are_all(shards):
-        for folder in folders:
-            _remove_others(folder, {shard.name for shard in shards})
+    for folder in folders:
+        _remove_beyond(folder, {shard.count for shard in shards})
+        lost = [shard.name for shard in shards if not (folder / shard.name).is_dir()]
+        if lost:
+            raise DataError(
+                f"{folder / lost[0]}: made, and gone; does another engine run in this folder? "
+                "Wait until it is done, and run this stage again"
+            )
 
 
 def are_all(shards: Sequence[Shard]) -> bool:
@@ -101,8 +107,8 @@ def are_all(shards: Sequence[Shard]) -> bool:
     return len(counts) == 1 and {shard.index for shard in shards} == set(range(counts.pop()))
 
 
-def _remove_others(folder: Path, names: set[str]) -> None:
+def _remove_beyond(folder: Path, counts: set[int]) -> None:
     for path in folder.glob("*"):
-        if _NAME.fullmatch(path.name) and path.name not in names and path.is_dir():
+        if _NAME.fullmatch(path.name) and int(path.name) >= max(counts) and path.is_dir():
             log.info("%s: removed; it was left by another number of shards", path)
-            shutil.rmtree(path)
+            shutil.rmtree(path, ignore_errors=True)  # two jobs may do so at once

@@ -49,11 +49,11 @@ from workflow.run_text import (
     numbers,
     run_name,
 )
-from workflow.sqlite_store import sole_writer
+from workflow.sqlite_store import SQLITE, sole_writer
 
 log = logging.getLogger(__name__)
 
-DEFAULT_STORE = "sqlite:///mlflow.db"
+DEFAULT_STORE = f"{SQLITE}mlflow.db"
 EXPERIMENT = "pconv"
 MODELS = Path("models")
 REPORTS = Path("reports")
@@ -418,15 +418,33 @@ def _client() -> Any:
 def _experiment_id(client: Any) -> str:
     from mlflow.exceptions import MlflowException
 
+    beside = _artifacts_beside(tracking_uri())
     experiment = client.get_experiment_by_name(EXPERIMENT)
     if experiment is None:
         # Without its kind MLflow asks whoever opens the page, and shows that of chat bots.
         tags = {_NOTE: ABOUT_EXPERIMENT, "mlflow.experimentKind": "custom_model_development"}
         try:
-            return str(client.create_experiment(EXPERIMENT, tags=tags))
+            return str(client.create_experiment(EXPERIMENT, beside, tags=tags))
         except MlflowException:  # another process was quicker
             experiment = client.get_experiment_by_name(EXPERIMENT)
+    if beside and not experiment.artifact_location.startswith(beside.rpartition("/")[0]):
+        log.warning(
+            "MLflow keeps the files of its runs at %s, where %s lay when it was made; to keep them "
+            "here, move it away: a new one is made",
+            experiment.artifact_location,
+            tracking_uri(),
+        )
     return str(experiment.experiment_id)
+
+
+def _artifacts_beside(uri: str) -> str | None:
+    """Return where artifacts of an SQLite store go: beside its file, or None for MLflow's choice.
+
+    MLflow's own is the current folder, which under `dvc exp run --queue` is a temporary one.
+    """
+    if not uri.startswith(SQLITE):
+        return None
+    return (Path(uri.removeprefix(SQLITE)).absolute().parent / "mlruns" / EXPERIMENT).as_uri()
 
 
 def _tell(error: Exception) -> None:

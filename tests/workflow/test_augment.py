@@ -1,5 +1,6 @@
 import re
 import signal
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -175,6 +176,8 @@ class TestMain:
         """The command makes the one shard it is asked for."""
         arguments = ["augment", "--raw", str(raw), "--out", str(tmp_path / "out")]
         monkeypatch.setattr("sys.argv", [*arguments, "--shards", "3", "--shard", "1/3"])
-        monkeypatch.setattr("workflow.stages.augment.load_params", lambda _: augment_params())
+        monkeypatch.setattr(
+            "workflow.stages.augment.stage_params", lambda _: nullcontext(augment_params())
+        )
         main()
         assert [path.name for path in (tmp_path / "out").iterdir()] == ["0001"]

@@ -2,6 +2,7 @@ import csv
 import re
 import signal
 from collections import Counter
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -305,7 +306,9 @@ class TestMain:
         """A shard that does not fit the number of shards is refused."""
         arguments = ["masks", "--train", "t", "--valid", "v", "--shards", "3", "--shard", "1/4"]
         monkeypatch.setattr("sys.argv", arguments)
-        monkeypatch.setattr("workflow.stages.masks.load_params", lambda _: masks_params())
+        monkeypatch.setattr(
+            "workflow.stages.masks.stage_params", lambda _: nullcontext(masks_params())
+        )
         with pytest.raises(ParameterError, match="does not fit"):
             main()
 
@@ -314,6 +317,8 @@ class TestMain:
         arguments = ["masks", "--shards", "3", "--shard", "1/3"]
         arguments += ["--train", str(tmp_path / "t"), "--valid", str(tmp_path / "v")]
         monkeypatch.setattr("sys.argv", arguments)
-        monkeypatch.setattr("workflow.stages.masks.load_params", lambda _: masks_params())
+        monkeypatch.setattr(
+            "workflow.stages.masks.stage_params", lambda _: nullcontext(masks_params())
+        )
         main()
         assert sorted(path.name for path in tmp_path.glob("*/*")) == ["0001", "0001"]

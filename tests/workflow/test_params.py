@@ -101,6 +101,8 @@ class TestReadParams:
             (SAMPLE + "seed: &a [*a]\n", "aliases"),
             (SAMPLE + "masks:\n  seed: 1\n", "'masks' stands here twice"),
             ("augment:\n\tseed: 1\n", "not valid YAML"),
+            (SAMPLE.replace("seed: 1", "seed: 010", 1), "number 010 is read in two ways"),
+            (SAMPLE.replace("images: ", "images: 1:30 #", 1), "is read in two ways"),
             ("x" * 200_000, "over 100000 bytes"),
         ],
     )
@@ -141,10 +143,14 @@ class TestReadParams:
         with pytest.raises(ParameterError, match=r"augment\.images: is missing"):
             read_params(path)
 
-    def test_missing_file(self, tmp_path: Path) -> None:
-        """Without a file the message says what makes one."""
+    def test_missing_file(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Without a file the message says what makes one, or where to go."""
+        monkeypatch.chdir(ROOT)
         with pytest.raises(ParameterError, match=r"not found; .*use sample"):
             read_params(tmp_path / "params.yaml")
+        monkeypatch.chdir(tmp_path)
+        with pytest.raises(ParameterError, match=r"not found; go to .* where dvc.yaml is"):
+            read_params()
 
 
 class TestLoadParams:
@@ -182,6 +188,16 @@ class TestLoadParams:
             load_params(AugmentParams)
         (folder / "vgg.pth").touch()
         assert load_params(AugmentParams) == read_params().augment
+
+    @pytest.mark.parametrize("name", ["models/pconv/last.safetensors", "../{}/models/own.pt"])
+    def test_weights_that_train_replaces(self, folder: Path, name: str) -> None:
+        """Weights where the stage train writes are refused: it would begin with its own result."""
+        name = name.format(folder.name)
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).touch()
+        Path("params.yaml").write_text(edited(train={"initial_weights": name}))
+        with pytest.raises(ParameterError, match=r"initial_weights: .* lies in models/.* a copy"):
+            load_params(AugmentParams)
 
     def test_unused_file_of_weights(self, folder: Path) -> None:
         """A file that no loss term needs is not missed."""

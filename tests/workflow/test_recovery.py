@@ -11,7 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from workflow.recovery import distrust_future, recover_dvc
+from pconv.errors import DataError
+from workflow.recovery import (
+    distrust_future,
+    recover_dvc,
+    refuse_beside_dvc,
+    refuse_beside_snakemake,
+)
 
 HOLD = """
 import sys
@@ -119,6 +125,31 @@ class TestHoldSnakemake:
             (tmp_path / LOCK).touch()
         with holder(tmp_path):
             assert not (tmp_path / LOCK).exists()
+
+
+class TestRefuse:
+    """`refuse_beside_dvc` and `refuse_beside_snakemake`."""
+
+    def test_beside_dvc(self, project: Path) -> None:
+        """Snakemake does not run beside a DVC in the same project."""
+        refuse_beside_dvc(project)
+        program = project / "dvc"
+        program.write_text("import sys; print('runs', flush=True); sys.stdin.read()")
+        with process(project, sys.executable, str(program), "repro") as running:
+            assert running.stdout is not None
+            assert running.stdout.readline() == "runs\n"
+            with pytest.raises(DataError, match="DVC is at work"):
+                refuse_beside_dvc(project)
+
+    def test_beside_snakemake(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A stage does not run under DVC beside a Snakemake; by hand or after it, it does."""
+        with holder(tmp_path):
+            refuse_beside_snakemake(tmp_path)
+            monkeypatch.setenv("DVC_STAGE", "train")
+            with pytest.raises(DataError, match="Snakemake is at work"):
+                refuse_beside_snakemake(tmp_path)
+        refuse_beside_snakemake(tmp_path)
+        refuse_beside_snakemake(tmp_path / "no Snakemake ever ran here")
 
 
 class TestDistrustFuture:

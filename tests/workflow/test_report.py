@@ -6,6 +6,7 @@ import json
 import re
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, fields, replace
 from html.parser import HTMLParser
 from itertools import product
@@ -442,7 +443,7 @@ class TestWriteReport:
             for word in (f"--{field.name.replace('_', '-')}", str(getattr(owner, field.name)))
         ]
         monkeypatch.setattr(sys, "argv", ["report", *words])
-        monkeypatch.setattr("workflow.stages.report.load_params", lambda _: PARAMS)
+        monkeypatch.setattr("workflow.stages.report.stage_params", lambda _: nullcontext(PARAMS))
         main()
         assert undrawn.outputs("elsewhere").page.is_file()
 

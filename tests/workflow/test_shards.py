@@ -41,6 +41,12 @@ def make_folder(folder: Path, shard: Shard) -> None:
     (folder / shard.name / "item").touch()
 
 
+def make_and_lose(folder: Path, shard: Shard) -> None:
+    """Leave a folder named after the shard, but for the second."""
+    if shard.index != 1:
+        make_folder(folder, shard)
+
+
 def die(folder: Path, shard: Shard) -> None:
     """End the process as the out-of-memory killer would."""
     os.kill(os.getpid(), signal.SIGKILL)
@@ -111,17 +117,26 @@ class TestForEachShard:
         [
             (TWO, ["0000", "0001", "notes", "tables"]),
             ([Shard(0, 1)], ["0000", "notes", "tables"]),
-            ([Shard(1, 2)], ["0000", "0001", "0002", "0011", "notes", "tables"]),
+            ([Shard(1, 2)], ["0000", "0001", "notes", "tables"]),
+            ([Shard(1, 4)], ["0000", "0001", "0002", "notes", "tables"]),
         ],
     )
     def test_other_shards(self, tmp_path: Path, shards: list[Shard], left: list[str]) -> None:
-        """All shards of a count push out those of another count, one alone touches no other."""
+        """Shards push out those that their count has not, and touch no other."""
         for name in ("0000", "0001", "0002", "0011", "tables"):
             (tmp_path / name).mkdir()
             (tmp_path / name / "old").touch()
         (tmp_path / "notes").touch()
         for_each_shard(partial(make_folder, tmp_path), shards, what="test", folders=[tmp_path])
         assert sorted(path.name for path in tmp_path.iterdir()) == left
+
+    def test_lost_shard(self, tmp_path: Path) -> None:
+        """A shard that another program took away is missed."""
+        shards = [Shard(0, 3), Shard(1, 3), Shard(2, 3)]
+        with pytest.raises(DataError, match="0001: made, and gone; does another engine run"):
+            for_each_shard(
+                partial(make_and_lose, tmp_path), shards, what="test", folders=[tmp_path]
+            )
 
     def test_other_shards_after_an_error(self, tmp_path: Path) -> None:
         """As long as a shard is missing, what was there before stays."""

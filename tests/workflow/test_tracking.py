@@ -197,6 +197,39 @@ class TestOpenRun:
         assert "tracking sync" in caplog.records[0].getMessage()
 
 
+class TestPlace:
+    """Where the files of runs in a SQLite store go."""
+
+    def test_beside_the_store(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Beside it, and not into the folder of the process, which may be a temporary one."""
+        (tmp_path / "home").mkdir()
+        (tmp_path / "elsewhere").mkdir()
+        (tmp_path / "file.txt").touch()
+        monkeypatch.chdir(tmp_path / "elsewhere")
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/home/mlflow.db")
+        with open_run("placed", "x") as run:
+            run.log_files(tmp_path / "file.txt", folder="files")
+        assert [p.parts[-2:] for p in tmp_path.rglob("mlruns/**/file.txt")] == [
+            ("files", "file.txt")
+        ]
+        assert (tmp_path / "home/mlruns").is_dir()
+
+    def test_moved(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """A store that was moved says that the files of its runs go to the old place."""
+        (tmp_path / "old").mkdir()
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/old/mlflow.db")
+        with open_run("before", "x"):
+            pass
+        (tmp_path / "old").rename(tmp_path / "new")
+        assert "MLflow keeps" not in caplog.text
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/new/mlflow.db")
+        with open_run("after", "x"):
+            pass
+        assert f"at file://{tmp_path}/old/mlruns/pconv" in caplog.text
+
+
 class TestRun:
     """What a run is given."""
 

@@ -1,7 +1,9 @@
 """The train stage: from folders of pictures to folders of weights."""
 
 import json
+import shutil
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +20,13 @@ from pconv.weights_header import read_about
 from workflow.code import stage_code
 from workflow.params import TrainParams
 from workflow.stages import train as stage
-from workflow.stages.train import held_out_pairs, plan_of, train_networks
+from workflow.stages.train import (
+    by_name,
+    forget_checkpoints,
+    held_out_pairs,
+    plan_of,
+    train_networks,
+)
 
 SIZE = 16
 PARAMS = TrainParams(
@@ -107,7 +115,17 @@ class TestTrainNetworks:
             assert read_about(path)["epoch"] == "2"
             lines = (folders["out"] / kind / "log.jsonl").read_text().splitlines()
             assert [json.loads(line)["epoch"] for line in lines] == [1, 2]
+
+    def test_finished(self, folders: dict[str, Path]) -> None:
+        """A finished run called again takes no step, until its checkpoints are forgotten."""
+        train_networks(PARAMS, **folders, device="cpu")
+        first = contents(folders["out"])
+        train_networks(PARAMS, **folders, device="cpu", stop_after_s=0)
+        assert contents(folders["out"]) == first
+        forget_checkpoints(PARAMS, folders["state"])
         assert not list(folders["state"].rglob("*.pt"))
+        with pytest.raises(SystemExit):
+            train_networks(PARAMS, **folders, device="cpu", stop_after_s=0)
 
     def test_same_bytes(self, folders: dict[str, Path], tmp_path: Path) -> None:
         """Another folder, and other shards of the same pictures, give the same bytes."""
@@ -166,6 +184,18 @@ class TestTrainNetworks:
             train_networks(params, **folders, device="cpu")
 
 
+class TestByName:
+    """`by_name`."""
+
+    def test_raises(self, tmp_path: Path) -> None:
+        """One name in two shards is refused: there lie shards of two counts."""
+        for name in ("0000/000001.png", "0001/000002.png", "0007/000002.png"):
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / name).touch()
+        with pytest.raises(DataError, match=r"000002.png lies in 0001 and in 0007; .* delete"):
+            by_name(tmp_path)
+
+
 class TestHeldOutPairs:
     """`held_out_pairs`."""
 
@@ -192,6 +222,7 @@ class TestHeldOutPairs:
         for number in range(photos):
             pixels = np.full((SIZE, SIZE, 3), number, np.uint8)
             write_image(folders["raw"] / f"valid/gt/{number}.png", pixels)
+        shutil.rmtree(folders["valid_masks"] / "0001")
         shard = folders["valid_masks"] / "0000"
         for number in range(3 * photos):
             write_mask(shard / f"{number:06d}.png", np.eye(SIZE, dtype=bool))
@@ -252,6 +283,7 @@ class TestMain:
             for part in (f"--{name.replace('_', '-')}", f"{path}/")
         ]
         monkeypatch.setattr(sys, "argv", ["train", *options, "--stop-after-s", "1000"])
-        monkeypatch.setattr(stage, "load_params", lambda _: PARAMS)
+        monkeypatch.setattr(stage, "stage_params", lambda _: nullcontext(PARAMS))
         stage.main()
         assert (folders["out"] / "pconv" / "last.safetensors").is_file()
+        assert not list(folders["state"].rglob("*.pt"))

@@ -95,7 +95,8 @@ def check_complete(evaluation: Evaluation, sampled: set[str], folder: Path, samp
         if names:
             raise DataError(
                 f"{folder}: {len(names)} pairs {problem} (first: {min(names)}); "
-                "a shard is missing or old: run the evaluate stage again"
+                "a shard is missing or old: delete the folder and run the evaluate stage again "
+                "(`dvc repro --force --single-item evaluate`)"
             )
 
 

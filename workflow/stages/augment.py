@@ -15,8 +15,9 @@ from pconv.augment import Ranges, augment, reduced, useful_side_px
 from pconv.errors import DataError
 from pconv.images import read_image, write_image
 from workflow.command import run_command
-from workflow.params import AugmentParams, load_params
+from workflow.params import AugmentParams
 from workflow.shards import Shard, add_shard_options, chosen_shards, for_each_shard
+from workflow.stage_params import stage_params
 
 STAGE_NUMBER = 2
 
@@ -104,8 +105,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of the shard folders")
     add_shard_options(parser)
     options = parser.parse_args()
-    params = load_params(AugmentParams)
-    augment_photos(params, raw=options.raw, out=options.out, shards=chosen_shards(options))
+    shards = chosen_shards(options)
+    with stage_params(AugmentParams) as params:
+        augment_photos(params, raw=options.raw, out=options.out, shards=shards)
 
 
 if __name__ == "__main__":

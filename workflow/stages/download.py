@@ -12,7 +12,7 @@ from pconv.atomic import atomic_folder
 from pconv.errors import DataError
 from workflow.command import run_command
 from workflow.pairs import RAW_KINDS
-from workflow.params import DownloadParams, load_params
+from workflow.params import DownloadParams
 from workflow.sources.account import Account
 from workflow.sources.archives import Limits
 from workflow.sources.bring import (
@@ -29,6 +29,7 @@ from workflow.sources.found import Found
 from workflow.sources.icme import Archive, challenge_photographs
 from workflow.sources.sample import embedded_photographs
 from workflow.sources.transfer import Patience
+from workflow.stage_params import stage_params
 
 log = logging.getLogger(__name__)
 
@@ -152,7 +153,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="the raw folder to make")
     options = parser.parse_args()
-    download(load_params(DownloadParams), out=options.out)
+    with stage_params(DownloadParams) as params:
+        download(params, out=options.out)
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ from workflow.fills import (
 from workflow.kept import KeptBatches, identity
 from workflow.networks import MIRRORED, is_network, network_names, weights_file
 from workflow.pairs import Pair, load_pair, mask_file, read_pairs, subset
-from workflow.params import EvaluateParams, load_params
+from workflow.params import EvaluateParams
 from workflow.shards import (
     Shard,
     add_shard_options,
@@ -44,6 +44,7 @@ from workflow.shards import (
     chosen_shards,
     for_each_shard,
 )
+from workflow.stage_params import stage_params
 
 log = logging.getLogger(__name__)
 
@@ -277,7 +278,9 @@ def main() -> None:
     add_shard_options(parser)
     options = parser.parse_args()
     paths = {name: getattr(options, name) for name in names}
-    evaluate_pairs(Job(load_params(EvaluateParams), **paths), chosen_shards(options))
+    shards = chosen_shards(options)
+    with stage_params(EvaluateParams) as params:
+        evaluate_pairs(Job(params, **paths), shards)
 
 
 if __name__ == "__main__":

@@ -18,8 +18,9 @@ from pconv.mask_shapes import brush, to_bucket, vary
 from pconv.masks import Mask, blocks, random_walk, rectangles, strokes
 from workflow.command import run_command
 from workflow.kinds_table import KINDS_FILE, write_kinds
-from workflow.params import MasksParams, load_params
+from workflow.params import MasksParams
 from workflow.shards import Shard, add_shard_options, chosen_shards, for_each_shard
+from workflow.stage_params import stage_params
 
 TRAIN_STAGE_NUMBER = 3
 VALID_STAGE_NUMBER = 30  # no other stage's: validation masks are independent of training's
@@ -184,8 +185,9 @@ def main() -> None:
     parser.add_argument("--valid", type=Path, required=True, help="folder of the validation shards")
     add_shard_options(parser)
     options = parser.parse_args()
-    params = load_params(MasksParams)
-    make_masks(params, train=options.train, valid=options.valid, shards=chosen_shards(options))
+    shards = chosen_shards(options)
+    with stage_params(MasksParams) as params:
+        make_masks(params, train=options.train, valid=options.valid, shards=shards)
 
 
 if __name__ == "__main__":

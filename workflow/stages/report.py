@@ -15,7 +15,7 @@ import pandas as pd
 from pconv.atomic import atomic_file, atomic_folder
 from workflow.command import run_command
 from workflow.pairs import read_pairs
-from workflow.params import ReportParams, load_params
+from workflow.params import ReportParams
 from workflow.reporting import gallery, provenance, tables
 from workflow.reporting.charts import share_csv
 from workflow.reporting.curves import read_curves
@@ -26,6 +26,7 @@ from workflow.reporting.names import OURS, method_label
 from workflow.reporting.page import Content, Shown, Wipe, write_page
 from workflow.reporting.summary import Summary, compare, summarise
 from workflow.reporting.words import features_sentence, interval_sentence, lead_sentences
+from workflow.stage_params import stage_params
 from workflow.tracking import log_report
 
 SHARE_FILE = "psnr_by_hole_share.csv"
@@ -232,7 +233,8 @@ def main() -> None:
     options = vars(parser.parse_args())
     inputs = Inputs(**{field.name: options[field.name] for field in fields(Inputs)})
     outputs = Outputs(**{field.name: options[field.name] for field in fields(Outputs)})
-    write_report(load_params(ReportParams), inputs, outputs)
+    with stage_params(ReportParams) as params:
+        write_report(params, inputs, outputs)
     log_report(inputs.models, outputs.metrics.parent)
 
 

@@ -30,7 +30,8 @@ from workflow.pairs import (
     write_pairs,
 )
 from workflow.parallel import map_items
-from workflow.params import SampleParams, load_params
+from workflow.params import SampleParams
+from workflow.stage_params import stage_params
 
 log = logging.getLogger(__name__)
 
@@ -231,7 +232,8 @@ def main() -> None:
     parser.add_argument("--masks", type=Path, required=True, help="the validation masks")
     parser.add_argument("--out", type=Path, required=True, help="the table of pairs to write")
     options = parser.parse_args()
-    sample(load_params(SampleParams), raw=options.raw, masks=options.masks, out=options.out)
+    with stage_params(SampleParams) as params:
+        sample(params, raw=options.raw, masks=options.masks, out=options.out)
 
 
 if __name__ == "__main__":

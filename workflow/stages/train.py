@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +32,8 @@ from pconv.resizing import fit_image
 from pconv.stopping import TrainingStopped
 from pconv.training import run_fingerprint, train
 from workflow.command import run_command
-from workflow.params import TrainParams, load_params
+from workflow.params import TrainParams
+from workflow.stage_params import stage_params
 from workflow.tracking import training_run
 
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3  # of glibc's malloc.h
@@ -61,7 +63,8 @@ def train_networks(
         raw: Raw data; ``valid/gt/*`` are the photos of the held-out pairs.
         valid_masks: Their masks, ``NNNN/*.png``.
         out: Folder to make; nothing appears there before all is trained.
-        state: Folder of checkpoints and decoded data, used again by the next call.
+        state: Folder of checkpoints and decoded data, used again by the next call. They stay until
+            `forget_checkpoints`: called again, a finished run takes no step.
         device: ``cpu``, ``cuda`` or ``auto``.
         stop_after_s: Stop with a checkpoint after so many seconds.
 
@@ -83,10 +86,16 @@ def train_networks(
         with atomic_folder(out) as unfinished:
             for run in runs:
                 run.write(unfinished / run.plan.kind)
-        # Finished: other code must not take these for an unfinished run of its own.
-        for plan in plans:
-            clear_checkpoints(state / plan.kind)
     ranks.barrier()
+
+
+def forget_checkpoints(params: TrainParams, state: Path) -> None:
+    """Delete the checkpoints of a run that is finished and recorded.
+
+    Other code must not take them for an unfinished run of its own.
+    """
+    for kind in params.kinds:
+        clear_checkpoints(state / kind)
 
 
 def plan_of(params: TrainParams, kind: Kind) -> TrainingPlan:
@@ -126,8 +135,20 @@ def held_out_pairs(raw: Path, masks: Path, count: int, size_px: int) -> ImageSet
 
 
 def by_name(folder: Path) -> list[Path]:
-    """Return the PNG files of all shards in the order of their names, however they are split."""
-    return sorted(folder.glob("*/*.png"), key=lambda path: path.name)
+    """Return the PNG files of all shards in the order of their names, however they are split.
+
+    Raises:
+        DataError: If two shards have a file of one name.
+    """
+    files = sorted(folder.glob("*/*.png"), key=lambda path: path.name)
+    for one, other in pairwise(files):
+        if one.name == other.name:
+            names = " and in ".join(sorted((one.parent.name, other.parent.name)))
+            raise DataError(
+                f"{folder}: {one.name} lies in {names}; these are shards of two counts: delete the "
+                "folder and run the stage that makes it"
+            )
+    return files
 
 
 def _training_set(images: Path, masks: Path, packed: Path, ranks: Ranks) -> ImageSet:
@@ -207,7 +228,10 @@ def main() -> None:
     parser.add_argument(
         "--stop-after-s", type=float, help="stop with a checkpoint and exit status 75"
     )
-    train_networks(load_params(TrainParams), **vars(parser.parse_args()))
+    options = parser.parse_args()
+    with stage_params(TrainParams) as params:
+        train_networks(params, **vars(options))
+    forget_checkpoints(params, options.state)
 
 
 if __name__ == "__main__":
