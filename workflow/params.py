@@ -475,11 +475,10 @@ def use_preset(name: str, path: Path = PARAMS_FILE) -> None:
 def _read_sections(path: Path) -> dict[str, Any]:
     """Return the file's sections, unchecked."""
     if not path.exists():
-        if not PRESETS.is_dir():
-            raise ParameterError(
-                f"{path}: not found; go to the project's folder, where dvc.yaml is"
-            )
-        raise ParameterError(f"{path}: not found; `python -m workflow.params use sample` makes one")
+        raise ParameterError(
+            f"{path}: not found; `python -m workflow.params use sample`, in the project's folder, "
+            "makes one"
+        )
     content = read_plain_yaml(path)
     if not isinstance(content, dict):
         found = "nothing" if content is None else type(content).__name__
