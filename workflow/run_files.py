@@ -18,6 +18,7 @@ from pconv.errors import DataError, PConvError
 from pconv.weights_header import read_about
 from workflow.code import is_code
 from workflow.graph import DVC_FILE, load_stages
+from workflow.networks import NETWORKS
 from workflow.params import Params, TrainParams, read_params
 from workflow.reporting.provenance import dvc_hash
 
@@ -125,7 +126,7 @@ def finished_trainings(models: Path) -> list[Trained]:
     Raises:
         DataError: If there is none, or one is damaged.
     """
-    folders = [models / kind for kind in ("pconv", "plain")]
+    folders = [models / kind for kind in NETWORKS]
     found = [_read(folder) for folder in folders if (folder / _WEIGHTS).is_file()]
     if not found:
         raise DataError(f"{models}: nothing finished to log; `dvc repro` makes it")

@@ -282,7 +282,7 @@ class TestWriteReport:
         assert tree["telea"]["ec_or"]["pairs"] == count
         assert f"{total / count:.2f}" in outputs.table.read_text()
         table = pd.read_csv(outputs.csv).set_index(["kind", "hole_share", "method", "metric"])
-        row = table.loc["ec+or", "any", "telea", "psnr_hole"]
+        row = table.loc["ec_or", "any", "telea", "psnr_hole"]
         assert float(row["mean"]) == pytest.approx(total / count, rel=1e-5)
         assert float(row["low"]) < total / count < float(row["high"])
 
@@ -302,7 +302,7 @@ class TestWriteReport:
         assert list(found.columns) == ["pconv-first", "pconv-last", "mean", "telea"]
         table = pd.read_csv(outputs.csv).set_index(["kind", "metric", "hole_share", "method"])
         table = table.sort_index()
-        wanted = table.loc["all kinds", "psnr_hole"]["mean"]
+        wanted = table.loc["all", "psnr_hole"]["mean"]
         for share, row in found.iterrows():
             for method, value in row.items():
                 assert value == pytest.approx(wanted[share, method], rel=1e-5)

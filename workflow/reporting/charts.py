@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from workflow.reporting import published
-from workflow.reporting.curves import EPOCH, PLAIN
+from workflow.reporting.curves import EPOCH, PLAIN, TERMS
 from workflow.reporting.drawing import WIDTH_PX, method_colour, method_marker, new_figure
 from workflow.reporting.names import ALL, BUCKETS, METRIC_OF, sorted_methods
 from workflow.reporting.summary import Entry, Summary
@@ -18,9 +18,8 @@ from workflow.reporting.summary import Entry, Summary
 _CHART_HEIGHT_PX = 400
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#000000")
 _FEW = 15  # values that are drawn as points too
-_TERMS = ("total", "hole", "valid", "perceptual", "style", "tv")
 _PANELS = (
-    ("Training loss", {f"train_{term}": METRIC_OF[term].label for term in _TERMS}, "log"),
+    ("Training loss", {f"train_{term}": METRIC_OF[term].label for term in TERMS}, "log"),
     ("Held-out pictures: L1 in the hole", {"valid_hole_l1": "L1"}, "linear"),
     ("Held-out: PSNR in the hole (dB)", {"valid_hole_psnr": "PSNR"}, "linear"),
 )

@@ -13,7 +13,7 @@ EPOCH = "epoch"
 PLAIN = "plain_"
 # The logs call the terms by their names; beside ``valid_hole_psnr`` of the held-out pictures the
 # term of the valid pixels, ``valid``, would be misread.
-_TERMS = ("total", "hole", "valid", "perceptual", "style", "tv")
+TERMS = ("total", "hole", "valid", "perceptual", "style", "tv")
 
 
 def read_curves(models: Path) -> pd.DataFrame:
@@ -70,4 +70,4 @@ def _record(path: Path, number: int, line: str) -> dict[str, float]:
 
 
 def _name(key: str) -> str:
-    return f"train_{key}" if key in _TERMS else key
+    return f"train_{key}" if key in TERMS else key

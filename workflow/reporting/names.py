@@ -96,15 +96,6 @@ KIND_LABELS = {
     "ec": "EC",
     "or": "OR",
 }
-GROUP_KEYS = {
-    EC_OR: "ec+or",
-    "walk": "walk",
-    "strokes": "strokes",
-    "rectangles": "rectangles",
-    "ec": "ec",
-    "or": "or",
-    ALL: "all kinds",
-}
 
 ANY_SHARE = "any"
 BUCKET_EDGES = (0.01, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)  # Liu et al. 2018, Table 1

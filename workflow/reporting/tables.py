@@ -12,7 +12,6 @@ from workflow.reporting.names import (
     ALL,
     BUCKETS,
     EC_OR,
-    GROUP_KEYS,
     GROUP_LABELS,
     KIND_LABELS,
     LAST_WEIGHTS,
@@ -135,7 +134,6 @@ def comparison_tables(comparison: pd.DataFrame, labels: Labels, ours: str) -> li
 def csv_text(summary: Summary, labels: Labels) -> str:
     """Return the whole summary as CSV, numbers with six significant digits."""
     table = summary.table.assign(label=summary.table["method"].map(labels))
-    table["group"] = table["group"].map(GROUP_KEYS)
     table = table.rename(columns={"group": "kind"})
     table = table[["kind", "hole_share", "method", "label", *COLUMNS[3:]]]
     return table.to_csv(index=False, float_format=f"%.{JSON_DIGITS}g", lineterminator="\n")
