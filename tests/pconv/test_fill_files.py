@@ -1,6 +1,7 @@
 """Files are found, matched by name, and filled without loss."""
 
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,16 @@ class TestFindFiles:
 
     def test_values(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """All three are found, in order, each file once."""
-        touch(tmp_path, "a/2.png", "a/1.JPG", "a/1_mask.png", "a/notes.txt", "b[1].png", "c.tif")
+        touch(
+            tmp_path,
+            "a/2.png",
+            "a/._2.png",
+            "a/1.JPG",
+            "a/1_mask.png",
+            "a/notes.txt",
+            "b[1].png",
+            "c.tif",
+        )
         monkeypatch.chdir(tmp_path)
         found = find_files(["b[1].png", "a", "*.tif", "a/2.png", str(tmp_path / "*.tif")])
         names = ["b[1].png", "a/1.JPG", "a/2.png", "c.tif", str(tmp_path / "c.tif")]
@@ -135,6 +145,19 @@ class TestPlanJobs:
         with pytest.raises(ParameterError, match=r"a\.jpg: its fill would be a-filled\.png"):
             plan_jobs(photos, masks, None)
 
+    def test_folder_like_a_picture(self, tmp_path: Path) -> None:
+        """A folder that is there is one, whatever its name."""
+        out = tmp_path / "out.png"
+        out.mkdir()
+        jobs = plan_jobs([Path("a.jpg"), Path("b.jpg")], [], out)
+        assert [job[2] for job in jobs] == [out / "a.png", out / "b.png"]
+
+    def test_many(self) -> None:
+        """The results of many photos are compared in a moment."""
+        started = time.perf_counter()
+        plan_jobs([Path(f"{number}.png") for number in range(20_000)], [], Path("out"))
+        assert time.perf_counter() - started < 10
+
     def test_ending(self) -> None:
         """An ending that can't be written is told before anything is filled."""
         with pytest.raises(ImageError, match=r"a\.gif: can't write \.gif; wanted one of \.png"):
@@ -145,6 +168,8 @@ class TestPlanJobs:
         photos = [Path("a.jpg"), Path("a.png")]
         with pytest.raises(ParameterError, match=r"another photo's fill would be .*a\.png"):
             plan_jobs(photos, [], tmp_path / "new")
+        with pytest.raises(ParameterError, match=r"name of one picture; wanted a folder for 2"):
+            plan_jobs(photos, [], tmp_path / "out.png")
         touch(tmp_path, "out.png")
         with pytest.raises(ParameterError, match="wanted a folder for 2 results"):
             plan_jobs(photos, [], tmp_path / "out.png")
