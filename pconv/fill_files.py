@@ -6,9 +6,16 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import cv2
 import numpy as np
 
-from pconv.errors import GreyMaskError, ImageError, MaskError, ParameterError
+from pconv.errors import (
+    GreyMaskError,
+    ImageError,
+    MaskError,
+    ParameterError,
+    is_lack_of_memory,
+)
 from pconv.hole_marks import HoleMarks, known_pixels
 from pconv.inpainting import Inpainter
 from pconv.photo_files import SUFFIXES, check_ending, read_photo, write_photo
@@ -143,10 +150,11 @@ def fill_file(job: Job, inpainter: Inpainter, marks: HoleMarks, *, overwrite: bo
     if not overwrite:
         refuse_overwriting(result, photo_path, mask_path, hint=", or give --overwrite")
     photo = read_photo(photo_path)
-    with named_mask_errors(mask_path or photo_path):
-        known = known_pixels(photo, mask_path, marks)
-        filled = inpainter(photo.upright, known)
-    write_photo(result, photo.with_upright(filled))
+    with told_lack_of_memory(photo_path, photo.upright.shape):
+        with named_mask_errors(mask_path or photo_path):
+            known = known_pixels(photo, mask_path, marks)
+            filled = inpainter(photo.upright, known)
+        write_photo(result, photo.with_upright(filled))
     return 1 - np.count_nonzero(known) / known.size
 
 
@@ -171,6 +179,28 @@ def named_mask_errors(path: Path) -> Iterator[None]:
         message = str(error)
         is_named = message.startswith(str(path))
         raise MaskError(message if is_named else f"{path}: {message}") from error
+
+
+@contextmanager
+def told_lack_of_memory(photo: Path, shape: tuple[int, ...]) -> Iterator[None]:
+    """Turn whatever says that there is too little memory into an error that names the photo.
+
+    Args:
+        photo: Its file.
+        shape: Of its pixels.
+
+    Raises:
+        ImageError: If there is too little.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError, cv2.error) as error:
+        if not is_lack_of_memory(error):
+            raise
+        raise ImageError(
+            f"{photo}: {shape[1]}x{shape[0]} pixels; filling it takes more memory than there is: "
+            "try --max-side 1024, or make the photo smaller"
+        ) from error
 
 
 def _files(path: Path, name: str, masks: bool) -> list[Path]:

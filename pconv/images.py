@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from pconv.atomic import atomic_file
-from pconv.errors import DataError, GreyMaskError, ImageError, MaskError
+from pconv.errors import DataError, GreyMaskError, ImageError, MaskError, is_lack_of_memory
 
 Pixels = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
@@ -166,11 +166,11 @@ def opened_image(path: Path, max_pixels: int) -> Iterator[Image.Image]:
         raise ImageError(
             f"{path}: {size}; at most {max_pixels} are read: make it smaller"
         ) from error
-    except MemoryError as error:
-        raise ImageError(f"{path}: reading it takes more memory than there is") from error
     except Exception as error:  # decoders raise whatever they stumble over
         if isinstance(error, OSError) and error.errno is not None:
             raise  # of the disk, such as "Permission denied"; decoders give no number
+        if is_lack_of_memory(error):
+            raise ImageError(f"{path}: reading it takes more memory than there is") from error
         # Pillow's own words name the place in memory that it read from, never the same.
         is_unknown = isinstance(error, UnidentifiedImageError)
         reason = "of no known format" if is_unknown else f"{type(error).__name__}: {error}"

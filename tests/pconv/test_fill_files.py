@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 import tifffile
+import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageOps
 
@@ -259,6 +260,30 @@ class TestFillFile:
         fill_file((photo, mask, result), TELEA, HoleMarks(), overwrite=True)
         with Image.open(result) as image:
             assert (np.asarray(image) == noise("u1", 20, 30, 3)).mean() < 1
+
+    @pytest.mark.parametrize(
+        "error",
+        [
+            MemoryError(),
+            cv2.error("OpenCV(5) alloc.cpp:73: error: (-4:Insufficient memory) Failed to allocate"),
+            RuntimeError(
+                "DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"
+            ),
+            torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB"),
+        ],
+    )
+    def test_memory(self, tmp_path: Path, mask: Path, error: Exception) -> None:
+        """Too little memory, whoever says so, is told with the photo, its size and a way out."""
+
+        def fill(*_: object) -> Any:
+            raise error
+
+        photo, result = tmp_path / "photo.png", tmp_path / "result.png"
+        Image.fromarray(noise("u1", 20, 30, 3)).save(photo)
+        inpainter: Any = fill
+        with pytest.raises(ImageError, match=r"photo\.png: 30x20 pixels; .* memory .*--max-side"):
+            fill_file((photo, mask, result), inpainter, HoleMarks(), overwrite=False)
+        assert not result.exists()
 
     def test_again(self, tmp_path: Path, mask: Path) -> None:
         """An earlier result is replaced."""
