@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import socket
+import stat
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +25,8 @@ _PARTIAL_NAME = re.compile(r"\.partial-(?P<host>.*)-(?P<pid>\d+)-[0-9a-f]{8}$")
 def atomic_file(path: Path, *, durable: bool = False) -> Iterator[Path]:
     """Yield a temporary path beside ``path`` and rename it to ``path`` on success.
 
+    A file that is replaced hands its mode on: what only its owner could read stays so.
+
     Args:
         path: Where the finished file shall be; its folder is created.
         durable: Flush file and folder to the disk before and after the rename, for files whose
@@ -33,6 +36,7 @@ def atomic_file(path: Path, *, durable: bool = False) -> Iterator[Path]:
     partial = _partial_name(path)
     try:
         yield partial
+        _take_mode(partial, path)
         if durable:
             _flush(partial)
         partial.replace(path)
@@ -41,9 +45,8 @@ def atomic_file(path: Path, *, durable: bool = False) -> Iterator[Path]:
     except BaseException as error:
         # Not "finally": files are written by the thousand, and this one is gone already.
         partial.unlink(missing_ok=True)
-        # A full disk is reported without the name of the file that no longer fitted.
-        if isinstance(error, OSError) and error.errno is not None and error.filename is None:
-            error.filename = str(path)
+        if isinstance(error, OSError) and error.errno is not None:
+            _name_target(error, partial, path)
         raise
 
 
@@ -81,6 +84,27 @@ def _partial_name(path: Path) -> Path:
     # The name itself may be as long as a file system takes, 255 bytes.
     start = os.fsencode(path.name)[: 254 - len(os.fsencode(ending))]
     return path.parent / f".{os.fsdecode(start)}{ending}"
+
+
+def _name_target(error: OSError, partial: Path, path: Path) -> None:
+    """Let an error name the file that was to be written.
+
+    A full disk is reported without a name, and a read-only folder with the temporary one.
+    """
+    if error.filename is None or str(error.filename) == str(partial):
+        error.filename = str(path)
+        if error.filename2 is not None:  # of a rename that failed
+            del error.filename2
+
+
+def _take_mode(partial: Path, path: Path) -> None:
+    """Give a finished file the mode of the one it replaces, if there is one."""
+    try:
+        mode = stat.S_IMODE(path.stat().st_mode)
+    except OSError:
+        return
+    if partial.exists() and stat.S_IMODE(partial.stat().st_mode) != mode:
+        partial.chmod(mode)
 
 
 def _host() -> str:

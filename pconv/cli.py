@@ -7,8 +7,10 @@ imported when a command runs, so that help and completion answer at once.
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from io import TextIOWrapper
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -37,7 +39,7 @@ from pconv.cli_options import (
     Tolerance,
     Weights,
 )
-from pconv.errors import ParameterError, PConvError
+from pconv.errors import MaskError, ParameterError, PConvError
 
 if TYPE_CHECKING:
     from pconv.inpainting import Inpainter
@@ -50,18 +52,40 @@ _PAGE_NEEDS = ("starlette", "uvicorn", "python_multipart")
 class _Commands(TyperGroup):
     """Tells errors on purpose, and those of files, in one line each."""
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the command line, or show the help."""
+        with _told_in_one_line():
+            _refuse_empty(args)
+            return super().parse_args(ctx, args)
+
     def invoke(self, ctx: Any) -> Any:
         """Run a command."""
         # A name on the disk need not be UTF-8; told it has to be, and the work goes on.
         if isinstance(sys.stdout, TextIOWrapper):
             sys.stdout.reconfigure(errors="backslashreplace")
-        try:
+        with _told_in_one_line():
             return super().invoke(ctx)
-        except BrokenPipeError:  # the reader of our output, such as head, has seen enough
-            raise
-        except (PConvError, OSError) as error:
-            typer.echo(f"Error: {error}", err=True)
-            raise typer.Exit(EXIT_BAD_INPUT) from None
+
+
+@contextmanager
+def _told_in_one_line() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:  # the reader of our output, such as head, has seen enough
+        raise
+    except (PConvError, OSError, MemoryError) as error:
+        typer.echo(f"Error: {error}" if str(error) else "Error: too little memory", err=True)
+        raise typer.Exit(EXIT_BAD_INPUT) from None
+
+
+def _refuse_empty(args: list[str]) -> None:
+    """Refuse empty words: as a path one is the current folder, and nobody means that."""
+    options = args[: args.index("--")] if "--" in args else args
+    for before, word in pairwise(args):
+        is_assigned = word in options and word.startswith("--") and word.endswith("=")
+        if not word or is_assigned:
+            name = word[:-1] if is_assigned else before
+            raise ParameterError(f"what follows {name} is empty; is a shell variable unset?")
 
 
 app = typer.Typer(
@@ -106,6 +130,7 @@ def fill(
 
     if not mask and hole_color is None:
         raise ParameterError("say where the hole is: with --mask FILE, or with --hole-color COLOR")
+    _refuse_network_options([method], weights=weights, device=device, half=half, mirror=mirror)
     marks = HoleMarks(hole_color, tolerance, invert, grow)
     masks = find_files(mask or [], masks=True)
     jobs = plan_jobs(find_files(photos), masks, out, for_all=mask_for_all(mask or []))
@@ -123,6 +148,16 @@ def fill(
         typer.echo(f"{len(jobs) - failed} of {len(jobs)} filled, {failed} failed", err=True)
     if failed:
         raise typer.Exit(EXIT_BAD_INPUT)
+
+
+def _refuse_network_options(methods: list[str], **options: Any) -> None:
+    """Refuse options of the network where no method has one: they would change nothing."""
+    given = [f"--{name}" for name, value in options.items() if value]
+    if given and "pconv" not in methods:
+        raise ParameterError(
+            f"{', '.join(given)}: only the method pconv has a network, {', '.join(methods)} has "
+            "none; leave it out, or choose pconv"
+        )
 
 
 def _fill_all(jobs: list[Any], inpainter: "Inpainter", marks: Any, overwrite: bool) -> int:
@@ -166,7 +201,12 @@ def masks(
     draw = _drawing(kind)
     width, height = _size(size)
     for item in tqdm(range(count), desc="masks", unit="mask", disable=None):
-        known = draw(np.random.default_rng([seed, item]), height, width)
+        try:
+            known = draw(np.random.default_rng([seed, item]), height, width)
+        except MaskError as error:
+            raise ParameterError(
+                f"size is {size!r}, too small for masks of kind {kind}; wanted a larger --size"
+            ) from error
         write_mask(out / f"{item:06d}.png", known)
     typer.echo(f"{count} masks in {out}")
 
@@ -218,24 +258,28 @@ def compare(
     """
     from pconv.comparison import side_by_side, with_holes
     from pconv.errors import WeightsError
-    from pconv.fill_files import named_mask_errors, refuse_overwriting
+    from pconv.fill_files import named_mask_errors, refuse_overwriting, told_lack_of_memory
     from pconv.hole_marks import HoleMarks, known_pixels
     from pconv.images import read_image, write_image
-    from pconv.inpainting import inpaint
+    from pconv.inpainting import check_method, inpaint
     from pconv.photo_files import read_photo
 
     if out.suffix.lower() != ".png":
         raise ParameterError(f"{out}: the comparison is a PNG file; wanted a name in .png")
     refuse_overwriting(out, photo, mask)
+    names = [name.strip() for name in methods.split(",")]
+    for method in names:
+        check_method(method)
+    _refuse_network_options(names, weights=weights, device=device)
     image = read_image(photo)
     marks = HoleMarks(hole_color, tolerance, invert, grow)
     with named_mask_errors(mask or photo):
         known = known_pixels(read_photo(photo), mask, marks)
     pictures = {"photo with holes": with_holes(image, known)}
-    for method in tqdm(methods.split(","), desc="compare", unit="method", disable=None):
+    for method in tqdm(names, desc="compare", unit="method", disable=None):
         started = time.perf_counter()
         try:
-            with named_mask_errors(mask or photo):
+            with named_mask_errors(mask or photo), told_lack_of_memory(photo, image.shape):
                 filled = inpaint(
                     *(image, known),
                     method=method,
@@ -298,9 +342,13 @@ def export(
     filled image. Any size.
     """
     from pconv.export import export_onnx
+    from pconv.fill_files import refuse_overwriting
     from pconv.weights_source import weights_file
 
+    if out.suffix.lower() != ".onnx":
+        raise ParameterError(f"{out}: the network is written as ONNX; wanted a name in .onnx")
     with weights_file(weights) as path:
+        refuse_overwriting(out, path)
         difference = export_onnx(path, out)
     checked = (
         "not checked: onnxruntime is not installed"

@@ -4,6 +4,9 @@ Every message names the thing, its place, what was found, what was wanted and wh
 Command lines print the message without a traceback and exit with status 2.
 """
 
+# Of OpenCV, and of torch on a GPU and without; their errors for it are no MemoryError.
+_LACK_OF_MEMORY = ("insufficient memory", "out of memory", "can't allocate memory")
+
 
 class PConvError(Exception):
     """Base of every error this project raises on purpose."""
@@ -43,3 +46,9 @@ class DataError(PConvError, ValueError):
 
 class TrainingError(PConvError, RuntimeError):
     """A training run that must not go on."""
+
+
+def is_lack_of_memory(error: BaseException) -> bool:
+    """Return whether an error, of any library, says that there is too little memory."""
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or any(words in text for words in _LACK_OF_MEMORY)

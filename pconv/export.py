@@ -55,20 +55,21 @@ def export_onnx(weights: Path, out: Path) -> float | None:
     """
     _refuse_without("onnx", "onnxscript")
     model = _Filled(load_weights(weights)).eval()
-    program = torch.onnx.export(
-        model,
-        _example(*_TRACED_SIZE, batch=2),
-        input_names=["image", "mask"],
-        output_names=["filled"],
-        dynamo=True,
-        dynamic_shapes=({axis: torch.export.Dim.DYNAMIC for axis in (0, 2, 3)},) * 2,
-        custom_translation_table={torch.ops.aten.avg_pool2d.default: _window_sum()},
-        verbose=False,
-    )
-    if program is None:
-        raise WeightsError(f"{weights}: PyTorch exported nothing")
-    program.model.metadata_props.update(read_about(weights))
     with atomic_file(out) as partial:
+        partial.touch()  # what can't be written is told now, before the work
+        program = torch.onnx.export(
+            model,
+            _example(*_TRACED_SIZE, batch=2),
+            input_names=["image", "mask"],
+            output_names=["filled"],
+            dynamo=True,
+            dynamic_shapes=({axis: torch.export.Dim.DYNAMIC for axis in (0, 2, 3)},) * 2,
+            custom_translation_table={torch.ops.aten.avg_pool2d.default: _window_sum()},
+            verbose=False,
+        )
+        if program is None:
+            raise WeightsError(f"{weights}: PyTorch exported nothing")
+        program.model.metadata_props.update(read_about(weights))
         program.save(partial, external_data=False)
         return _checked(partial, model) if find_spec("onnxruntime") else None
 

@@ -1,13 +1,21 @@
 """Fill photograph files: which mask belongs to which, what the result is called, and the fill."""
 
 import glob
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import cv2
 import numpy as np
 
-from pconv.errors import GreyMaskError, ImageError, MaskError, ParameterError
+from pconv.errors import (
+    GreyMaskError,
+    ImageError,
+    MaskError,
+    ParameterError,
+    is_lack_of_memory,
+)
 from pconv.hole_marks import HoleMarks, known_pixels
 from pconv.inpainting import Inpainter
 from pconv.photo_files import SUFFIXES, check_ending, read_photo, write_photo
@@ -22,9 +30,9 @@ def find_files(names: Iterable[str], *, masks: bool = False) -> list[Path]:
     """Return the files that names stand for, in order and each once.
 
     Args:
-        names: Files, folders (all pictures in them), and patterns such as ``scans/*.png`` or
-            ``**/*.jpg``; of folders and patterns files called ``…_mask`` and ``…-filled`` are left
-            out if masks are not looked for.
+        names: Files, folders (all pictures in them but hidden ones), and patterns such as
+            ``scans/*.png`` or ``**/*.jpg``; of folders and patterns files called ``…_mask`` and
+            ``…-filled`` are left out if masks are not looked for.
         masks: Whether masks are looked for.
 
     Raises:
@@ -97,19 +105,23 @@ def plan_jobs(
     """
     # A file without an ending could not be written, so `-o filled/` means a new folder.
     into_folder = out is not None and (len(photos) > 1 or out.is_dir() or not out.suffix)
-    if into_folder and out is not None and out.is_file():
-        raise ParameterError(f"{out}: is a file; wanted a folder for {len(photos)} results")
+    if into_folder and out is not None:
+        names_picture = out.suffix.lower() in SUFFIXES and not out.is_dir()
+        if out.is_file() or names_picture:
+            is_what = "is a file" if out.is_file() else "is the name of one picture"
+            raise ParameterError(f"{out}: {is_what}; wanted a folder for {len(photos)} results")
     results = [result_path(photo, out, into_folder=into_folder) for photo in photos]
     matched = [for_all] * len(photos) if for_all else match_masks(photos, masks)
     inputs = {path.resolve() for path in (*photos, *masks)}
+    counts = Counter(results)
     for photo, mask, result in zip(photos, matched, results, strict=True):
         check_ending(result)
-        if results.count(result) > 1:
+        if counts[result] > 1:
             raise ParameterError(
                 f"{photo}: another photo's fill would be {result} too; fill them one by one"
             )
         own = {path.resolve() for path in (photo, mask) if path}  # `fill_file` minds these
-        if result.resolve() in inputs - own:
+        if (place := result.resolve()) in inputs and place not in own:
             raise ParameterError(
                 f"{photo}: its fill would be {result}, a photo or mask that is read here too; "
                 "name a folder with -o"
@@ -138,10 +150,11 @@ def fill_file(job: Job, inpainter: Inpainter, marks: HoleMarks, *, overwrite: bo
     if not overwrite:
         refuse_overwriting(result, photo_path, mask_path, hint=", or give --overwrite")
     photo = read_photo(photo_path)
-    with named_mask_errors(mask_path or photo_path):
-        known = known_pixels(photo, mask_path, marks)
-        filled = inpainter(photo.upright, known)
-    write_photo(result, photo.with_upright(filled))
+    with told_lack_of_memory(photo_path, photo.upright.shape):
+        with named_mask_errors(mask_path or photo_path):
+            known = known_pixels(photo, mask_path, marks)
+            filled = inpainter(photo.upright, known)
+        write_photo(result, photo.with_upright(filled))
     return 1 - np.count_nonzero(known) / known.size
 
 
@@ -168,12 +181,36 @@ def named_mask_errors(path: Path) -> Iterator[None]:
         raise MaskError(message if is_named else f"{path}: {message}") from error
 
 
+@contextmanager
+def told_lack_of_memory(photo: Path, shape: tuple[int, ...]) -> Iterator[None]:
+    """Turn whatever says that there is too little memory into an error that names the photo.
+
+    Args:
+        photo: Its file.
+        shape: Of its pixels.
+
+    Raises:
+        ImageError: If there is too little.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError, cv2.error) as error:
+        if not is_lack_of_memory(error):
+            raise
+        raise ImageError(
+            f"{photo}: {shape[1]}x{shape[0]} pixels; filling it takes more memory than there is: "
+            "try --max-side 1024, or make the photo smaller"
+        ) from error
+
+
 def _files(path: Path, name: str, masks: bool) -> list[Path]:
     # A file may be called like a pattern: photo[1].jpg.
     if path.is_file():
         return [path]
     if path.is_dir():
-        found = [file for file in path.iterdir() if file.suffix.lower() in SUFFIXES]
+        files = (file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
+        # As a pattern does: macOS leaves a ._cat.png, which is no picture, beside cat.png.
+        found = [file for file in files if not file.name.startswith(".")]
     else:
         matching = map(Path, glob.glob(name, recursive=True))  # noqa: PTH207  # may be absolute
         found = [file for file in matching if file.is_file()]

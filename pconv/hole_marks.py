@@ -41,7 +41,9 @@ class HoleMarks:
     grow_px: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse a colour that does not exist."""
+        """Refuse a colour that does not exist; capitals and blanks around its name don't matter."""
+        if self.colour is not None:
+            object.__setattr__(self, "colour", self.colour.strip().lower())
         if self.colour not in (None, TRANSPARENT):
             _rgb(str(self.colour))
 
@@ -80,6 +82,9 @@ def known_pixels(photo: Photo, mask: Path | None, marks: HoleMarks) -> Mask:
         )
     if marks.invert:
         known = known_from_foreign(known)
+    if marks.colour is None and known.all():
+        colour = "white" if marks.invert else "black"
+        log.warning("%s: no %s pixel, so nothing was filled", mask, colour)
     return _grown(known, marks.grow_px)
 
 
@@ -96,12 +101,14 @@ def _coloured(pixels: Pixels, marks: HoleMarks) -> Mask:
 
 
 def _rgb(colour: str) -> tuple[int, ...]:
+    wanted = f"wanted a name such as magenta, #rrggbb, or {TRANSPARENT}"
     try:
-        return ImageColor.getrgb(colour)[:3]
+        rgb = ImageColor.getrgb(colour)[:3]
     except ValueError as error:
-        raise ParameterError(
-            f"hole colour is {colour!r}, wanted a name such as magenta, #rrggbb, or {TRANSPARENT}"
-        ) from error
+        raise ParameterError(f"hole colour is {colour!r}, {wanted}") from error
+    if max(rgb) > 255:  # Pillow doesn't mind
+        raise ParameterError(f"hole colour is {colour!r}, with numbers above 255; {wanted}")
+    return rgb
 
 
 def _grown(known: Mask, grow_px: int) -> Mask:

@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from pconv.atomic import atomic_file
-from pconv.errors import DataError, GreyMaskError, ImageError, MaskError
+from pconv.errors import DataError, GreyMaskError, ImageError, MaskError, is_lack_of_memory
 
 Pixels = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
 
 MAX_PIXELS = 100_000_000
 GREY_THRESHOLD = 128
+_NEARLY_GREY = 16  # how far red, green and blue of a mask may be apart after lossy compression
 # Pillow knows more formats; some of them (EPS) start other programs, and these files are foreign.
 _FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP")
 _MAX_BYTES_A_PIXEL = 8  # 16 bits of red, green, blue and alpha, not compressed
@@ -166,6 +167,10 @@ def opened_image(path: Path, max_pixels: int) -> Iterator[Image.Image]:
             f"{path}: {size}; at most {max_pixels} are read: make it smaller"
         ) from error
     except Exception as error:  # decoders raise whatever they stumble over
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # of the disk, such as "Permission denied"; decoders give no number
+        if is_lack_of_memory(error):
+            raise ImageError(f"{path}: reading it takes more memory than there is") from error
         # Pillow's own words name the place in memory that it read from, never the same.
         is_unknown = isinstance(error, UnidentifiedImageError)
         reason = "of no known format" if is_unknown else f"{type(error).__name__}: {error}"
@@ -239,12 +244,26 @@ def _read_grey(path: Path, max_pixels: int) -> Pixels:
         with opened_image(path, max_pixels) as image:
             if image.mode in ("1", "L") and "transparency" not in image.info:
                 return np.asarray(ImageOps.exif_transpose(image).convert("L"))
+            _refuse_transparent(image, path)
             rgb = np.asarray(_to_rgb(ImageOps.exif_transpose(image), path))
     except ImageError as error:
         raise MaskError(str(error)) from error
-    if not (np.array_equal(rgb[..., 0], rgb[..., 1]) and np.array_equal(rgb[..., 0], rgb[..., 2])):
-        raise MaskError(f"{path}: a colour image; wanted a mask of black (hole) and white (known)")
+    if most := int(np.ptp(rgb, axis=-1).max()):
+        kind = GreyMaskError if most <= _NEARLY_GREY else MaskError
+        raise kind(f"{path}: a colour image; wanted a mask of black (hole) and white (known)")
     return rgb[..., 0]
+
+
+def _refuse_transparent(image: Image.Image, path: Path) -> None:
+    """Refuse a mask with erased pixels: on white they would be known, but many mean holes."""
+    has_alpha = image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
+    if has_alpha and not image.mode.startswith("I"):
+        alpha = np.asarray(image.convert("RGBA"))[..., 3]
+        if alpha.min() < 255:
+            raise ImageError(
+                f"{path}: some of its pixels are transparent; wanted black (hole) and white "
+                "(known) alone, or, where they are the hole, --hole-color transparent"
+            )
 
 
 def _write_png(path: Path, pixels: Pixels, options: list[int]) -> None:

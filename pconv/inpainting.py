@@ -23,7 +23,7 @@ from PIL import Image
 from pconv.baselines import INPAINT_RADIUS_PX
 from pconv.baselines import METHODS as WITHOUT_NETWORK
 from pconv.baselines import fill as fill_without_network
-from pconv.errors import ParameterError, ShapeError
+from pconv.errors import ParameterError, ShapeError, WeightsError
 from pconv.pictures import Array, Picture, as_array, as_mask, as_rgb, with_fill
 from pconv.unet import Fill, UNet, mirrored
 from pconv.weights import load_weights
@@ -52,12 +52,14 @@ Checked = tuple[Array, Mask]  # RGB, and True where known
 _TRAINED_AT = "size_px"  # what a weights file's header calls the side of the training images
 _USUAL_SIZE_PX = 256
 _SMALLEST_WINDOW_PX = 8
+_LARGEST_TOLD_PX = 2**16  # of training images: more is no size but damage
 # Filled at once: 16 windows of 256 px, 4 of 512. A good part of a call's time does not depend on
 # how many windows it fills, so larger batches are quicker; memory is what bounds them.
 _BATCH_PIXELS = 2**20
 # Quick at any size: no windows.
 _ANY_SIZE = Layout(size_px=2**31, margin_px=1)
-_QUICK_METHODS = ("mean", "telea", "ns")
+_MEAN = "mean"
+_QUICK_METHODS = (_MEAN, "telea", "ns")
 # These look no further from a hole than their radius and a pixel more, for slopes. So they are
 # given the rectangle around all holes: memory and time follow that, not the picture.
 _NEAR_METHODS = ("telea", "ns")
@@ -201,6 +203,7 @@ class Inpainter:
             if window_px:
                 self._layout = _layout(window_px)
         self._crops = method in _NEAR_METHODS and not window_px
+        self._is_mean = method == _MEAN and not window_px
 
     def __call__(self, picture: Picture, mask: Image.Image | Array) -> Picture:
         """Fill the holes of one picture; see `inpaint`."""
@@ -233,17 +236,23 @@ class Inpainter:
         shapes = {known.shape for _, known in checked}
         longest = max(max(shape) for shape in shapes)
         largest = min(self._layout.size_px, self._max_side or longest)
-        if self._crops or len(shapes) > 1 or longest > largest:
+        alone = self._crops or any(self._paints_mean(rgb) for rgb, _ in checked)
+        if alone or len(shapes) > 1 or longest > largest:
             return [self._filled(*pair) for pair in checked]
         images, known = zip(*checked, strict=True)
         new = self._fill(np.stack([as_01(image) for image in images]), np.stack(known))
         return [from_01(*pair) for pair in zip(new, (image.dtype for image in images), strict=True)]
+
+    def _paints_mean(self, rgb: Array) -> bool:
+        return self._is_mean and rgb.dtype.kind == "u"
 
     def _filled(self, rgb: Array, known: Mask) -> Array:
         """Fill an RGB array, at reduced size if one is set."""
         height, width = known.shape
         scale = (self._max_side or max(height, width)) / max(height, width)
         if scale >= 1 or known.all():
+            if self._paints_mean(rgb):
+                return _with_mean(rgb, known)
             if not self._crops:
                 return fill_holes(rgb, known, self._fill, self._layout)
             part, filled = _around_holes(known), rgb.copy()
@@ -310,10 +319,21 @@ def _loaded(
     """Load weights; the last two are kept, and ``stamp`` tells an overwritten file apart."""
     network = load_weights(path, device)
     trained_at = read_about(path).get(_TRAINED_AT, "")
-    told = int(trained_at) if trained_at.isdecimal() else 0
+    told = _told_size(path, trained_at) if trained_at.isdecimal() else 0
     size_px = told if told >= _SMALLEST_WINDOW_PX else _USUAL_SIZE_PX
     log.debug("%s (%d) on %s, windows of %d px", path, stamp, device, size_px)
     return NetworkFill(network, size_px, Options(half=half, compile=compile, mirror=mirror))
+
+
+def _told_size(path: Path, digits: str) -> int:
+    """Return the size that a header names, in decimal digits."""
+    if len(digits) > len(str(_LARGEST_TOLD_PX)) or int(digits) > _LARGEST_TOLD_PX:
+        shown = digits if len(digits) <= 20 else f"a number of {len(digits)} digits"
+        raise WeightsError(
+            f"{path}: damaged: its header says that {_TRAINED_AT} is {shown}, wanted at most "
+            f"{_LARGEST_TOLD_PX}; save the weights anew"
+        )
+    return int(digits)
 
 
 def _around_holes(known: Mask) -> tuple[slice, slice]:
@@ -325,15 +345,41 @@ def _around_holes(known: Mask) -> tuple[slice, slice]:
     )
 
 
+def _with_mean(rgb: Array, known: Mask) -> Array:
+    """Paint holes as `pconv.baselines.mean` does, without a copy of the picture in float32.
+
+    Args:
+        rgb: uint8 or uint16, shape ``(H, W, 3)``.
+        known: True where known, somewhere True, shape ``(H, W)``.
+    """
+    byte = np.dtype(np.uint8)
+    # All values there are, in 8 bits, in which the method works.
+    in_8_bits = from_01(as_01(np.arange(np.iinfo(rgb.dtype).max + 1, dtype=rgb.dtype)), byte)
+    filled = rgb.copy()
+    for channel in range(3):
+        mean = np.rint(in_8_bits[rgb[..., channel][known]].mean(dtype=np.float64))
+        filled[..., channel][~known] = from_01(as_01(mean.astype(byte)), rgb.dtype)
+    return filled
+
+
 def _layout(size_px: int) -> Layout:
     # With 3/16 of a window on either side, 5/8 of it are filled: 160 of 256 pixels.
     return Layout(size_px, max(1, 3 * size_px // 16), max(1, _BATCH_PIXELS // size_px**2))
 
 
+def check_method(name: str) -> None:
+    """Refuse a method that does not exist.
+
+    Raises:
+        ParameterError: If there is none of that name.
+    """
+    if name not in METHODS:
+        raise ParameterError(f"method is {name!r}{_known(name, METHODS)}")
+
+
 def _without_network(method: str) -> WindowFill:
     """Return a non-learning method as a fill of windows; it works in 8 bits."""
-    if method not in WITHOUT_NETWORK:
-        raise ParameterError(f"method is {method!r}{_known(method, METHODS)}")
+    check_method(method)
 
     def fill(images: Floats, known: Mask) -> Floats:
         filled = [

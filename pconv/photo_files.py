@@ -4,7 +4,8 @@
 stored. Pillow reads 8-bit files and OpenCV 16-bit ones, which Pillow would reduce; PNG and TIFF
 are written here, because neither library writes both 16 bits and metadata.
 
-The EXIF thumbnail is left out: it would still show what has been painted over.
+Thumbnails and layers are left out, of EXIF, XMP and Photoshop: they would still show what has been
+painted over.
 """
 
 import logging
@@ -40,18 +41,23 @@ _EXIF_IFD, _GPS_IFD = 0x8769, 0x8825
 _ORIENTATION = 0x0112
 _BITS, _PHOTOMETRIC, _PLANAR, _EXTRA_SAMPLES = 258, 262, 284, 338
 _PREMULTIPLIED, _MIN_IS_WHITE, _SEPARATE = 1, 0, 2  # values of the last, second and third
+_IS_CMYK = 5  # another one of the second
 # Tags of a TIFF file that describe how its pixels are stored; IFD0 of EXIF has the others.
 _STORAGE_TAGS = {254, 255, 256, 257, 258, 259, 262, 263, 264, 265, 266, 273, 277, 278, 279, 280}
 _STORAGE_TAGS |= {281, 284, 288, 289, 290, 291, 292, 293, 317, 318, 319, 320, 321, 322, 323, 324}
 _STORAGE_TAGS |= {325, 330, 332, 338, 339, 340, 341, 342, 347, 512, 513, 514, 515, 517, 518, 519}
 _STORAGE_TAGS |= {520, 521, 529, 530, 531, 532}
 _ICC_TAG, _STRIP_OFFSETS = 34675, 273
-_PHOTOSHOP_TAG = 34377  # holds a thumbnail
+_PHOTOSHOP_TAGS = {34377, 37724}  # hold a thumbnail, and layers
+_XMP_TAG, _XMP_KEYWORD = 700, b"xml:com.adobe.xmp\0"
+_XMP_THUMBNAILS = (b"Thumbnails", b"xmpGImg")
+_MAX_XMP_BYTES = 1 << 26
 _JPEG_QUALITY = 95
 _MAX_SIDE = {"JPEG": 65_500, "WEBP": 16_383}
 # Of text chunks in which ImageMagick keeps what other files have elsewhere. Pillow reads EXIF data
 # from them; as they stand they would bring the thumbnail along.
 _RAW_PROFILES = tuple(f"raw profile type {name}\0".encode() for name in ("exif", "app1", "8bim"))
+_RAW_XMP = b"raw profile type xmp\0"
 
 # By EXIF orientation: whether rows and columns change places, and which way they then run.
 _TURNS = {
@@ -189,6 +195,8 @@ def _refuse_odd_tiff(exif: Image.Exif, path: Path) -> None:
         raise ImageError(f"{path}: colours multiplied by alpha; save it with unassociated alpha")
     if exif.get(_PHOTOMETRIC) == _MIN_IS_WHITE:
         raise ImageError(f"{path}: a grey TIFF in which 0 is white; save it with 0 as black")
+    if exif.get(_PHOTOMETRIC) == _IS_CMYK and 16 in _as_tuple(exif.get(_BITS)):
+        raise ImageError(f"{path}: a 16-bit CMYK TIFF; save it as RGB")
     # OpenCV would mix the channels up.
     if exif.get(_PLANAR) == _SEPARATE and 16 in _as_tuple(exif.get(_BITS)):
         raise ImageError(f"{path}: a 16-bit TIFF with separate channel planes; save interleaved")
@@ -238,7 +246,9 @@ def _without_thumbnail(exif: Image.Exif, path: Path) -> bytes | None:
     """
     try:
         kept = Image.Exif()
-        left_out = _STORAGE_TAGS | {_EXIF_IFD, _GPS_IFD, _ICC_TAG, _PHOTOSHOP_TAG}
+        left_out = _STORAGE_TAGS | _PHOTOSHOP_TAGS | {_EXIF_IFD, _GPS_IFD, _ICC_TAG}
+        if _has_thumbnails(exif.get(_XMP_TAG, b"")):
+            left_out.add(_XMP_TAG)
         for tag, value in exif.items():
             if tag not in left_out:
                 kept[tag] = value
@@ -273,10 +283,39 @@ def _kept_chunks(path: Path) -> list[tuple[bytes, bytes]]:
                 f"bytes, the file ends after {len(data)}); wanted a whole PNG file"
             )
         content = data[place + 8 : place + 8 + length]
-        if kind in _KEPT_CHUNKS and not content.lower().startswith(_RAW_PROFILES):
+        if kind in _KEPT_CHUNKS and not _brings_thumbnail(kind, content):
             kept.append((kind, content))
         place += length + 12
     return kept
+
+
+def _brings_thumbnail(kind: bytes, content: bytes) -> bool:
+    """Return whether a chunk of a PNG file may hold a thumbnail."""
+    start = content[:32].lower()
+    if start.startswith(_RAW_PROFILES):
+        return True
+    if not start.startswith((_XMP_KEYWORD, _RAW_XMP)):
+        return False
+    text = content.partition(b"\0")[2]
+    # After the keyword: the method; or whether it is compressed, the method and two more words.
+    is_packed = kind == b"zTXt" or (kind == b"iTXt" and text[:1] == b"\1")
+    if is_packed:
+        packed = text[1:] if kind == b"zTXt" else text[2:].split(b"\0", 2)[-1]
+        reader = zlib.decompressobj()
+        try:
+            text = reader.decompress(packed, _MAX_XMP_BYTES)
+        except zlib.error:
+            return True  # nobody can read it
+        if not reader.eof:
+            return True
+    return _has_thumbnails(text)
+
+
+def _has_thumbnails(xmp: Any) -> bool:
+    """Return whether XMP, plain or in ImageMagick's hexadecimal lines, holds thumbnails."""
+    text = xmp if isinstance(xmp, bytes) else str(xmp).encode()
+    text = text.replace(b"\0", b"").replace(b"\n", b"")  # it may be UTF-16
+    return any(word in text or word.hex().encode() in text for word in _XMP_THUMBNAILS)
 
 
 def _encode_png(photo: Photo) -> bytes:
@@ -313,6 +352,8 @@ def _encode_tiff(photo: Photo) -> bytes:
     pixels = photo.pixels
     height, width = pixels.shape[:2]
     channels = 1 if pixels.ndim == 2 else pixels.shape[2]
+    if channels == 2 and pixels.dtype == np.uint16:  # neither Pillow nor OpenCV reads it
+        raise ImageError("TIFF can't hold 16 bits of grey and alpha; wanted .png")
     tags = Image.Exif()
     if photo.exif:
         tags.load(b"Exif\0\0" + photo.exif)

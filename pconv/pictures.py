@@ -112,8 +112,9 @@ def as_mask(mask: Image.Image | Array, height: int, width: int, *, large_holes: 
     if share < LEAST_KNOWN_SHARE and not large_holes:
         raise MaskError(
             f"{1 - share:.0%} of the mask is hole, so it looks inverted: True, or 255, must mean "
-            "known and False, or 0, a hole; flip it (--invert), or allow large holes "
-            "(--large-holes, allow_large_holes) if it means what it says"
+            "known and False, or 0, a hole; flip it (give --invert, or drop --invert where it was "
+            "given), or allow large holes (--large-holes, allow_large_holes) if it means what it "
+            "says"
         )
     return known
 

@@ -73,8 +73,11 @@ def load_weights(path: Path | str, device: torch.device | str = "cpu") -> UNet:
         _check_tensors(path, model, file)
         wanted = model.state_dict()
         tensors = {
-            # A copy, or the network would live in the mapped file and change with it.
-            name: file.get_tensor(name).to(device, value.dtype, copy=True)
+            # A copy, or the network would live in the mapped file and change with it. And not in
+            # the dtype of the empty network, which has torch's default one.
+            name: file.get_tensor(name).to(
+                device, torch.float32 if value.is_floating_point() else value.dtype, copy=True
+            )
             for name, value in wanted.items()
         }
     for name, tensor in tensors.items():
@@ -154,8 +157,8 @@ def _check_tensors(path: Path | str, model: UNet, file: Any) -> None:
     for name, value in wanted.items():
         found = file.get_slice(name)
         kinds = ("F16", "BF16", "F32", "F64") if value.is_floating_point() else ("I64",)
-        if tuple(found.get_shape()) != tuple(value.shape) or found.get_dtype() not in kinds:
-            raise WeightsError(
-                f"{path}: {name} is {found.get_dtype()} {tuple(found.get_shape())}, wanted "
-                f"{kinds[-1]} {tuple(value.shape)}"
-            )
+        shape, kind = tuple(found.get_shape()), found.get_dtype()
+        if shape != tuple(value.shape):
+            raise WeightsError(f"{path}: {name} is {shape}, wanted {tuple(value.shape)}")
+        if kind not in kinds:
+            raise WeightsError(f"{path}: {name} is {kind}, wanted {' or '.join(kinds)}")

@@ -53,8 +53,10 @@ def opened(path: Path | str, framework: str) -> Iterator[tuple[dict[str, str], A
 
 def _why_unreadable(path: Path, error: Exception) -> str:
     """Say why a file can't be read as safetensors."""
-    if not path.is_file():
+    if not path.exists():
         return f"{path}: there is no such weights file"
+    if not path.is_file():
+        return f"{path}: is {'a folder' if path.is_dir() else 'no file'}; wanted a weights file"
     with path.open("rb") as file:
         start = file.read(4)
     if start == b"PK\x03\x04" or start[:1] == b"\x80":

@@ -16,7 +16,7 @@ SHIPPED_NAME = "pconv.safetensors"
 # Installed, the folder weights/ is the package pconv.shipped; in a checkout it lies beside pconv/.
 SHIPPED_FOLDERS = (Path(__file__).with_name("shipped"), Path(__file__).parents[1] / "weights")
 _MLFLOW = ("models:/", "runs:/")
-_MLFLOW_STORE = "sqlite:///mlflow.db"  # where the pipeline logs unless told otherwise
+_MLFLOW_FILE = "mlflow.db"  # where the pipeline logs unless told otherwise
 
 
 @contextmanager
@@ -33,9 +33,18 @@ def weights_file(weights: str | Path | None = None) -> Iterator[Path]:
     Raises:
         WeightsError: If there are none.
     """
-    named = os.environ.get(VARIABLE) if weights is None else str(weights)
-    if not named:
+    if weights is None and (told := os.environ.get(VARIABLE)):
+        try:
+            with weights_file(told) as path:
+                yield path
+        except WeightsError as error:
+            raise WeightsError(f"{VARIABLE}: {error}") from error
+        return
+    named = None if weights is None else str(weights)
+    if named is None:
         yield shipped_weights() or _last_trained()
+    elif not named:
+        raise WeightsError("the name of the weights is empty; wanted a file, or none at all")
     elif named == LAST:
         yield _last_trained()
     elif named.startswith(_MLFLOW):
@@ -71,7 +80,12 @@ def _fetched(uri: str, folder: Path) -> Path:
             f"{uri}: needs MLflow, which is not installed; install pconv[pipeline] or name a file"
         ) from error
     if not os.environ.get("MLFLOW_TRACKING_URI"):
-        mlflow.set_tracking_uri(_MLFLOW_STORE)
+        if not Path(_MLFLOW_FILE).exists():  # MLflow would make an empty one
+            raise WeightsError(
+                f"{uri}: there is no {_MLFLOW_FILE} in this folder; go to where the pipeline ran, "
+                "or name a server or store in MLFLOW_TRACKING_URI"
+            )
+        mlflow.set_tracking_uri(f"sqlite:///{_MLFLOW_FILE}")
     # A model is a few small files; MLflow's bar is drawn into logs as well, a line an update.
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     try:

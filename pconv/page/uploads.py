@@ -107,7 +107,7 @@ def _check_size(path: Path, shown_name: str | None, max_pixels: int) -> None:
 
 async def _received(request: Request, max_bytes: int, files: int, words: int) -> FormData:
     """Read a form, and stop reading as soon as it is too large."""
-    if not request.headers.get("content-type", "").startswith("multipart/form-data"):
+    if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         raise HTTPException(415, "wanted a form with files (multipart/form-data)")
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and int(announced) > max_bytes:

@@ -1,7 +1,9 @@
 """Files and folders appear whole or not at all."""
 
+import errno
 import os
 import signal
+import stat
 import subprocess
 import sys
 import textwrap
@@ -49,6 +51,29 @@ class TestAtomicFile:
         with pytest.raises(FileNotFoundError), atomic_file(tmp_path / "file.txt"):
             pass
         assert names(tmp_path) == []
+
+    @pytest.mark.parametrize("mode", [0o600, 0o640, 0o444])
+    def test_mode(self, tmp_path: Path, mode: int) -> None:
+        """A file that is replaced keeps its mode, so what only its owner could read stays so."""
+        path = tmp_path / "file.txt"
+        path.touch()
+        path.chmod(mode)
+        with atomic_file(path) as partial:
+            partial.write_text("whole")
+        assert path.read_text() == "whole"
+        assert stat.S_IMODE(path.stat().st_mode) == mode
+
+    def test_error_names_target(self, tmp_path: Path) -> None:
+        """An error of the disk names the file that was wanted, not the temporary one."""
+        path, folder = tmp_path / "file.txt", tmp_path / "folder"
+        folder.mkdir()
+        # As of a read-only folder, into which root may write all the same.
+        with pytest.raises(PermissionError) as caught, atomic_file(path) as partial:
+            raise PermissionError(errno.EACCES, "Permission denied", str(partial))
+        assert str(caught.value).endswith(f": {str(path)!r}")
+        with pytest.raises(IsADirectoryError) as failed, atomic_file(folder) as partial:
+            partial.touch()
+        assert str(failed.value).endswith(f": {str(folder)!r}")
 
     def test_long_name(self, tmp_path: Path) -> None:
         """A name as long as the file system takes is written, and so is one that is not UTF-8."""

@@ -1,6 +1,7 @@
 """The command: what it does, what it says, and how it ends."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -180,13 +181,30 @@ class TestFill:
             (["photo.png", "--hole-color", "magnta"], "'magnta'"),
             (["photo.png", "-m", "mask.png", "--grow", "-1"], "--grow"),
             (["photo.png", "-m", "mask.png", "-o", "photo.png/a.png"], "photo.png"),
+            (
+                ["photo.png", "photo.png", "mask.png", "-m", "mask.png", "-o", "a.png"],
+                "a folder for 2",
+            ),
+            ([""], "what follows telea is empty; is a shell variable unset?"),
+            (["photo.png", "-m", ""], "what follows -m is empty"),
+            (["photo.png", "-m", "mask.png", "-o", ""], "what follows -o is empty"),
+            (["photo.png", "-m", "mask.png", "--out="], "what follows --out is empty"),
+            (["photo.png", "-m", "mask.png", "--half"], "--half: only the method pconv has"),
+            (
+                ["photo.png", "-m", "mask.png", "--device", "cpu", "--mirror"],
+                "--device, --mirror: only",
+            ),
+            (["photo.png", "-m", "mask.png", "--weights", "none"], "--weights: only"),
+            (["photo.png", "-m", "mask.png", "--invert"], "drop --invert"),
         ],
     )
     def test_raises(self, options: list[str], words: str) -> None:
-        """Bad input ends with status 2 and a message, not a traceback."""
+        """Bad input ends with status 2 and a message, not a traceback; nothing is written."""
+        before = sorted(Path().iterdir())
         result = telea(*options)
         assert result.exit_code == 2
         assert words in result.stderr
+        assert sorted(Path().iterdir()) == before
 
     @pytest.mark.usefixtures("scene")
     def test_process(self) -> None:
@@ -213,6 +231,16 @@ class TestHelp:
         result = pconv("fill", "--help")
         assert result.exit_code == 0
         assert "pconv fill photo.jpg --mask mask.png -o filled.png" in result.output
+
+    @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+    def test_full(self) -> None:
+        """Where the help can't be written that is told in one line."""
+        command = [sys.executable, "-m", "pconv.cli", "--help"]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        with Path("/dev/full").open("w") as full:
+            done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, env=environment)
+        assert done.returncode == 2
+        assert done.stderr == b"Error: [Errno 28] No space left on device\n"
 
     def test_methods(self) -> None:
         """The methods named in the help are those there are."""
@@ -250,6 +278,12 @@ class TestMasks:
         result = pconv("masks", "out", *option)
         assert result.exit_code == 2
         assert repr(option[1]) in result.stderr
+
+    def test_too_small(self) -> None:
+        """A size at which no mask of a kind can be drawn is told as that."""
+        result = pconv("masks", "out", "--size", "2", "--kind", "strokes")
+        assert result.exit_code == 2
+        assert "too small for masks of kind strokes; wanted a larger --size" in result.stderr
 
 
 class TestCompare:
@@ -297,6 +331,20 @@ class TestCompare:
         assert result.exit_code == 2
         assert "none.safetensors" in result.stderr
 
+    @pytest.mark.usefixtures("scene")
+    def test_method_names(self) -> None:
+        """Names may have blanks around them, and all are checked before any method runs."""
+        options = ["compare", "photo.png", "-m", "mask.png", "--methods"]
+        assert pconv(*options, "mean, telea").exit_code == 0
+        Path("photo.png").unlink()
+        for names, words in (
+            ("mean, talea", "'talea'.* did you mean telea"),
+            ("mean", "--weights: only"),
+        ):
+            result = pconv(*options, names, *(["--weights", "none"] if names == "mean" else []))
+            assert result.exit_code == 2
+            assert re.search(words, result.stderr)
+
 
 class TestInfo:
     """`pconv info`."""
@@ -330,3 +378,21 @@ class TestExport:
         assert result.exit_code == 2
         assert "pip install onnx" in result.stderr
         assert not Path("a.onnx").exists()
+
+    @pytest.mark.parametrize(
+        ("weights", "out", "words"),
+        [
+            ("a.safetensors", "a.safetensors", "wanted a name in .onnx"),
+            ("a.safetensors", "photo.png", "wanted a name in .onnx"),
+            ("a.onnx", "a.onnx", "would overwrite the input"),
+        ],
+    )
+    def test_keeps_files(self, weights: str, out: str, words: str) -> None:
+        """Neither weights nor photographs are overwritten."""
+        save_weights(weights, PConvUNet(width=2, levels=3))
+        before = Path(weights).read_bytes()
+        result = pconv("export", weights, "-o", out)
+        assert result.exit_code == 2
+        assert words in result.stderr
+        assert Path(weights).read_bytes() == before
+        assert [path.name for path in Path().iterdir()] == [weights]

@@ -51,6 +51,20 @@ class TestExportOnnx:
             found = np.asarray(session.run(None, given)[0])
             assert np.abs(found - wanted.numpy()).max() <= TOLERANCE
 
+    @needs_onnx
+    def test_unwritable(
+        self, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A name that can't be written is told before the network is exported."""
+
+        def refuse(path: Path) -> None:
+            raise PermissionError(13, "Permission denied", str(path))
+
+        monkeypatch.setattr(Path, "touch", refuse)
+        monkeypatch.setattr("torch.onnx.export", lambda *_, **__: pytest.fail("exported"))
+        with pytest.raises(PermissionError, match=r"/tiny\.onnx'$"):
+            export_onnx(weights, tmp_path / "tiny.onnx")
+
     def test_missing(self, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """Without the packages the message says which to install."""
         monkeypatch.setattr("pconv.export.find_spec", lambda name: None)

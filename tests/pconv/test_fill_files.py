@@ -1,6 +1,7 @@
 """Files are found, matched by name, and filled without loss."""
 
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 import tifffile
+import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageOps
 
@@ -47,7 +49,16 @@ class TestFindFiles:
 
     def test_values(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """All three are found, in order, each file once."""
-        touch(tmp_path, "a/2.png", "a/1.JPG", "a/1_mask.png", "a/notes.txt", "b[1].png", "c.tif")
+        touch(
+            tmp_path,
+            "a/2.png",
+            "a/._2.png",
+            "a/1.JPG",
+            "a/1_mask.png",
+            "a/notes.txt",
+            "b[1].png",
+            "c.tif",
+        )
         monkeypatch.chdir(tmp_path)
         found = find_files(["b[1].png", "a", "*.tif", "a/2.png", str(tmp_path / "*.tif")])
         names = ["b[1].png", "a/1.JPG", "a/2.png", "c.tif", str(tmp_path / "c.tif")]
@@ -135,6 +146,19 @@ class TestPlanJobs:
         with pytest.raises(ParameterError, match=r"a\.jpg: its fill would be a-filled\.png"):
             plan_jobs(photos, masks, None)
 
+    def test_folder_like_a_picture(self, tmp_path: Path) -> None:
+        """A folder that is there is one, whatever its name."""
+        out = tmp_path / "out.png"
+        out.mkdir()
+        jobs = plan_jobs([Path("a.jpg"), Path("b.jpg")], [], out)
+        assert [job[2] for job in jobs] == [out / "a.png", out / "b.png"]
+
+    def test_many(self) -> None:
+        """The results of many photos are compared in a moment."""
+        started = time.perf_counter()
+        plan_jobs([Path(f"{number}.png") for number in range(20_000)], [], Path("out"))
+        assert time.perf_counter() - started < 10
+
     def test_ending(self) -> None:
         """An ending that can't be written is told before anything is filled."""
         with pytest.raises(ImageError, match=r"a\.gif: can't write \.gif; wanted one of \.png"):
@@ -145,6 +169,8 @@ class TestPlanJobs:
         photos = [Path("a.jpg"), Path("a.png")]
         with pytest.raises(ParameterError, match=r"another photo's fill would be .*a\.png"):
             plan_jobs(photos, [], tmp_path / "new")
+        with pytest.raises(ParameterError, match=r"name of one picture; wanted a folder for 2"):
+            plan_jobs(photos, [], tmp_path / "out.png")
         touch(tmp_path, "out.png")
         with pytest.raises(ParameterError, match="wanted a folder for 2 results"):
             plan_jobs(photos, [], tmp_path / "out.png")
@@ -234,6 +260,30 @@ class TestFillFile:
         fill_file((photo, mask, result), TELEA, HoleMarks(), overwrite=True)
         with Image.open(result) as image:
             assert (np.asarray(image) == noise("u1", 20, 30, 3)).mean() < 1
+
+    @pytest.mark.parametrize(
+        "error",
+        [
+            MemoryError(),
+            cv2.error("OpenCV(5) alloc.cpp:73: error: (-4:Insufficient memory) Failed to allocate"),
+            RuntimeError(
+                "DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"
+            ),
+            torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB"),
+        ],
+    )
+    def test_memory(self, tmp_path: Path, mask: Path, error: Exception) -> None:
+        """Too little memory, whoever says so, is told with the photo, its size and a way out."""
+
+        def fill(*_: object) -> Any:
+            raise error
+
+        photo, result = tmp_path / "photo.png", tmp_path / "result.png"
+        Image.fromarray(noise("u1", 20, 30, 3)).save(photo)
+        inpainter: Any = fill
+        with pytest.raises(ImageError, match=r"photo\.png: 30x20 pixels; .* memory .*--max-side"):
+            fill_file((photo, mask, result), inpainter, HoleMarks(), overwrite=False)
+        assert not result.exists()
 
     def test_again(self, tmp_path: Path, mask: Path) -> None:
         """An earlier result is replaced."""

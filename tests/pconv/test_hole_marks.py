@@ -40,6 +40,15 @@ class TestKnownPixels:
         known = known_pixels(PLAIN, mask, HoleMarks(grow_px=grow))
         assert (known == (ndimage.distance_transform_edt(KNOWN) > grow)).all()
 
+    @pytest.mark.parametrize("invert", [False, True])
+    def test_no_hole(self, tmp_path: Path, invert: bool, caplog: pytest.LogCaptureFixture) -> None:
+        """A mask in which nothing is a hole is told, by its name."""
+        path = tmp_path / "mask.png"
+        Image.new("1", (30, 20), 0 if invert else 1).save(path)
+        assert known_pixels(PLAIN, path, HoleMarks(invert=invert)).all()
+        colour = "white" if invert else "black"
+        assert caplog.messages == [f"{path}: no {colour} pixel, so nothing was filled"]
+
     def test_grow_nothing(self, tmp_path: Path) -> None:
         """Where there is no hole, none grows."""
         Image.new("1", (30, 20), 1).save(tmp_path / "white.png")
@@ -50,7 +59,7 @@ class TestKnownPixels:
         assert known_pixels(PLAIN, None, HoleMarks("magenta")).all()
         assert "no pixel of the photo is magenta" in caplog.text
 
-    @pytest.mark.parametrize("colour", ["magenta", "#f0f", "rgb(255, 0, 255)"])
+    @pytest.mark.parametrize("colour", ["magenta", "#f0f", "rgb(255, 0, 255)", " Magenta "])
     @pytest.mark.parametrize("dtype", ["u1", "u2"])
     def test_colour_in_photo(self, colour: str, dtype: str) -> None:
         """A colour in the photo itself marks the hole, in 8 and 16 bits."""
@@ -79,7 +88,8 @@ class TestKnownPixels:
         """Wholly transparent pixels can be the hole."""
         pixels = np.full((20, 30, 4), 200, np.uint8)
         pixels[~KNOWN, 3] = 0
-        assert (known_pixels(Photo(pixels), None, HoleMarks("transparent")) == KNOWN).all()
+        for colour in ("transparent", "Transparent"):
+            assert (known_pixels(Photo(pixels), None, HoleMarks(colour)) == KNOWN).all()
 
     @pytest.mark.parametrize("orientation", range(1, 9))
     def test_orientation(self, mask: Path, orientation: int) -> None:
@@ -110,3 +120,5 @@ class TestHoleMarks:
         """The message names the colour and shows how one looks."""
         with pytest.raises(ParameterError, match=r"'magnta', wanted a name such as magenta"):
             HoleMarks("magnta")
+        with pytest.raises(ParameterError, match=r"'rgb\(1000,0,0\)', with numbers above 255"):
+            HoleMarks("rgb(1000,0,0)")

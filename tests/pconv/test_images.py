@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
-from pconv.errors import ImageError, MaskError, PConvError
+from pconv.errors import GreyMaskError, ImageError, MaskError, PConvError
 from pconv.images import (
     is_plain_jpeg,
     known_from_foreign,
@@ -114,6 +114,36 @@ class TestReadImage:
         white, other = read_image(path)[0, :, 0].tolist()
         assert white == 255 > other
         assert read_photo(path).pixels[0, :, 1].tolist() in ([0, 255], [0, 65535])
+
+    @pytest.mark.parametrize("read", [read_image, read_mask, read_photo])
+    @pytest.mark.parametrize(
+        ("error", "words"),
+        [
+            (PermissionError(13, "Permission denied", "photo.png"), "Permission denied"),
+            (MemoryError(), "reading it takes more memory than there is"),
+        ],
+    )
+    def test_not_its_fault(
+        self,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        read: Callable[[Path], object],
+        error: Exception,
+        words: str,
+    ) -> None:
+        """A disk that refuses, or too little memory, is not said to be a damaged picture."""
+
+        def refuse(path: Path) -> bytes:
+            raise error
+
+        path = tmp_path / "photo.png"
+        path.write_bytes(encoded(Image.fromarray(picture()), "PNG"))
+        monkeypatch.setattr(Path, "read_bytes", refuse)
+        with pytest.raises((OSError, PConvError)) as caught:
+            read(path)
+        assert "photo.png" in str(caught.value)
+        assert words in str(caught.value)
+        assert "not a readable image" not in str(caught.value)
 
     @pytest.mark.parametrize("read", [read_image, read_mask, read_photo])
     @pytest.mark.parametrize(
@@ -307,6 +337,19 @@ class TestMasks:
             read_mask(path)
         assert read_mask(path, threshold=128).tolist() == [[False, False, True, True]]
 
+    @pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+    def test_transparent_mask(self, tmp_path: Path, mode: str) -> None:
+        """A mask with erased pixels is refused with what reads them as holes."""
+        image = Image.new("RGBA", (4, 4), "white")
+        image.putpixel((1, 1), (0, 0, 0, 0))
+        image.convert(mode).save(
+            tmp_path / "mask.png", **({"transparency": 0} if mode == "P" else {})
+        )
+        with pytest.raises(
+            MaskError, match=r"mask\.png: .* transparent; .*--hole-color transparent"
+        ):
+            read_mask(tmp_path / "mask.png")
+
     def test_zeros_and_ones(self, tmp_path: Path) -> None:
         """A mask of 0 and 1 is refused with what makes it one of 0 and 255."""
         path = tmp_path / "mask.png"
@@ -327,6 +370,9 @@ class TestMasks:
         Image.fromarray(picture()).save(path)
         with pytest.raises(MaskError, match="a colour image"):
             read_mask(path)
+        Image.fromarray(np.eye(40) > 0).convert("RGB").save(path.with_suffix(".webp"), quality=50)
+        with pytest.raises(GreyMaskError, match=r"mask\.webp: a colour image"):
+            read_mask(path.with_suffix(".webp"))
         with pytest.raises(MaskError, match="at most 9"):
             read_mask(path, max_pixels=9)
         with pytest.raises(MaskError, match="can't write"):

@@ -17,9 +17,10 @@ from PIL import Image
 import pconv
 from pconv.baselines import fill
 from pconv.errors import MaskError, ParameterError, ShapeError, WeightsError
-from pconv.inpainting import METHODS, Inpainter, inpaint, inpaint_batch
+from pconv.inpainting import METHODS, Inpainter, _without_network, inpaint, inpaint_batch
 from pconv.unet import PConvUNet, UNet, composite
 from pconv.weights import save_weights
+from pconv.windows import Layout, as_01, fill_holes
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -70,6 +71,16 @@ def changed(before: NDArray[Any], after: NDArray[Any]) -> NDArray[np.bool_]:
     """Return where any channel differs, ``(H, W)``."""
     different = before != after
     return different.any(axis=-1) if different.ndim == 3 else different
+
+
+@pytest.mark.parametrize("size_px", [str(10**15), "9" * 5000])
+def test_sizes_that_nothing_has(network: UNet, tmp_path: Path, size_px: str) -> None:
+    """A size that no picture has is a damaged header, told in one line."""
+    path = tmp_path / "odd.safetensors"
+    save_weights(path, network, {"size_px": size_px})
+    with pytest.raises(WeightsError, match=r"odd\.safetensors: damaged: .*size_px") as caught:
+        inpaint(*scene(20, 20), weights=path)
+    assert len(str(caught.value)) < 300
 
 
 class TestInpaint:
@@ -165,6 +176,35 @@ class TestInpaint:
         inpaint(np.zeros((300, 400), np.uint8), known, method=method)
         inpaint_batch([np.zeros((300, 400), np.uint8)], [known], method=method)
         assert shapes == [(15, 17)] * 2
+
+    @pytest.mark.parametrize("dtype", ["u1", "u2"])
+    @given(seed=st.integers(0, 2**32 - 1))
+    @settings(deadline=None, max_examples=30)
+    def test_mean(self, dtype: str, seed: int) -> None:
+        """The mean is painted as the method itself does, picture by picture and in a batch."""
+        rng = np.random.default_rng(seed)
+        image = rng.integers(0, rng.integers(1, np.iinfo(dtype).max), (30, 20, 3)).astype(dtype)
+        known = rng.random((30, 20)) < rng.choice([0.6, 0.99, 1])
+        window = Layout(size_px=30, margin_px=1)
+        wanted = fill_holes(image, known, _without_network("mean"), window)
+        assert inpaint(image, known, method="mean").tobytes() == wanted.tobytes()
+        batch = inpaint_batch([image], [known], method="mean")
+        assert batch[0].tobytes() == wanted.tobytes()
+
+    def test_mean_of_large(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """It takes no copy of the whole picture in floating point."""
+        shapes = []
+
+        def spy(values: NDArray[Any]) -> Any:
+            shapes.append(values.shape)
+            return as_01(values)
+
+        monkeypatch.setattr("pconv.inpainting.as_01", spy)
+        monkeypatch.setattr("pconv.windows.as_01", spy)
+        known = np.ones((300, 400), bool)
+        known[100:103, 200:205] = False
+        inpaint(np.zeros((300, 400), np.uint16), known, method="mean")
+        assert all(len(shape) < 2 for shape in shapes)
 
     def test_no_hole(self, weights: Path) -> None:
         """A picture without a hole comes back as a copy."""

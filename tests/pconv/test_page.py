@@ -359,6 +359,15 @@ class TestRefusals:
         """Bodies of another kind, and damaged ones."""
         assert_told(requests.post(f"{serve()}/fill", timeout=PATIENCE, **options), status, words)
 
+    def test_capitals(self, serve: Serve) -> None:
+        """A form is one however its type is spelt."""
+        form = {"photo": ("a.png", png(PHOTO))}
+        asked = requests.Request("POST", f"{serve()}/view", files=form).prepare()
+        kind = asked.headers["Content-Type"]
+        asked.headers["Content-Type"] = kind.replace("multipart/form-data", "Multipart/Form-Data")
+        with requests.Session() as session:
+            assert session.send(asked, timeout=PATIENCE).status_code == 200
+
     @pytest.mark.parametrize(
         ("method", "path"), [("GET", "/fill"), ("POST", "/"), ("PUT", "/view")]
     )

@@ -185,10 +185,24 @@ class TestLoadWeights:
         assert not trap.exists()
 
     def test_missing(self, tmp_path):
-        """A file that isn't there, or is a folder, is named."""
-        for path in (tmp_path / "none", tmp_path):
-            with pytest.raises(WeightsError, match="there is no such weights file"):
+        """A file that isn't there is named, and so is what is no file."""
+        for path, words in (
+            (tmp_path / "none", "there is no such weights file"),
+            (tmp_path, "is a folder; wanted a weights file"),
+            (Path("/dev/null"), "is no file; wanted a weights file"),
+        ):
+            with pytest.raises(WeightsError, match=f"{path}: {words}"):
                 load_weights(path)
+
+    def test_default_dtype(self, saved):
+        """The network is in float32, whatever torch's default is."""
+        torch.set_default_dtype(torch.float64)
+        try:
+            model = load_weights(saved)
+        finally:
+            torch.set_default_dtype(torch.float32)
+        dtypes = {value.dtype for value in model.state_dict().values()}
+        assert dtypes == {torch.float32, torch.int64}
 
     def test_foreign(self, saved):
         """Somebody else's safetensors file is refused as such."""
@@ -202,7 +216,7 @@ class TestLoadWeights:
             ({"kind": "gated"}, "kind of network is 'gated'"),
             ({"width": "many"}, "describes no network"),
             ({"width": "4096", "levels": "16"}, "tensors are not the"),
-            ({"width": "8"}, r"is F32 \(4, .*wanted"),
+            ({"width": "8"}, r"weight is \(4, .*\), wanted \(8, [0-9, ]*\)$"),
             ({"levels": "3"}, "is in one and not in the other"),
             ({"mask_channel": "True"}, r"\(4, 3, 7, 7\), wanted .*\(4, 4, 7, 7\)"),
             ({"mask_channel": "1"}, "mask_channel is '1', wanted True or False"),
@@ -246,7 +260,7 @@ class TestLoadWeights:
         words = {k: str(v) for k, v in model.hyperparameters().items()}
         tensors = {k: v.to(torch.int32) for k, v in model.state_dict().items()}
         save_file(tensors, saved, {"pconv": "1", **words})
-        with pytest.raises(WeightsError, match="is I32"):
+        with pytest.raises(WeightsError, match=r"is I32, wanted F16 or BF16 or F32 or F64$"):
             load_weights(saved)
 
     @settings(

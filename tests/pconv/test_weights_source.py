@@ -8,6 +8,7 @@ import pytest
 
 from pconv import weights_source
 from pconv.errors import WeightsError
+from pconv.weights import load_weights
 from pconv.weights_source import LAST_TRAINED, SHIPPED_NAME, VARIABLE, weights_file
 
 
@@ -97,6 +98,7 @@ class TestWeightsFile:
 
     def test_mlflow(self, mlflow: FakeMlflow) -> None:
         """An MLflow model is fetched from the pipeline's store and gone afterwards."""
+        Path("mlflow.db").touch()
         with weights_file("models:/fill/1") as path:
             assert path.read_text() == "weights"
         assert not path.exists()
@@ -114,8 +116,30 @@ class TestWeightsFile:
     )
     def test_mlflow_raises(self, uri: str, words: str) -> None:
         """A model that can't be fetched, or holds no weights, is an error of ours."""
+        Path("mlflow.db").touch()
         with pytest.raises(WeightsError, match=words), weights_file(uri):
             pass
+
+    def test_no_store(self, mlflow: FakeMlflow) -> None:
+        """Where no pipeline ran that is said, and MLflow makes no empty store there."""
+        with pytest.raises(WeightsError, match=r"no mlflow\.db.*MLFLOW_TRACKING_URI"):
+            weights_file("models:/fill/1").__enter__()
+        assert mlflow.uris == []
+
+    def test_variable_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What is wrong with weights that the variable names is told with its name."""
+        monkeypatch.setenv(VARIABLE, "none.safetensors")
+        with (
+            pytest.raises(WeightsError, match=r"^PCONV_WEIGHTS: none\.safetensors: there is no"),
+            weights_file() as path,
+        ):
+            load_weights(path)
+
+    def test_empty_name(self, tmp_path: Path) -> None:
+        """An empty name is refused; it does not stand for the weights that ship."""
+        trained(tmp_path / "b" / SHIPPED_NAME)
+        with pytest.raises(WeightsError, match="is empty"):
+            weights_file("").__enter__()
 
     def test_without_mlflow(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Without MLflow the message says so."""
