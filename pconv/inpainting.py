@@ -105,6 +105,9 @@ def inpaint(
 ) -> Picture:
     """Fill the holes of a picture of any size.
 
+    Several threads may call it at once, and several processes that are started by ``spawn``. In one
+    that is forked after a call torch waits for threads that are not there.
+
     Args:
         image: A Pillow image (L, LA, RGB, RGBA, I;16), or an array of uint8, uint16, or floating
             point in 0..1, shape ``(H, W)`` or ``(H, W, C)`` with 1 to 4 channels: grey, grey and

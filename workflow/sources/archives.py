@@ -238,8 +238,10 @@ class _TarStream:
         ``tarfile`` seeks before each read of a member's content and before each member; what it
         reads in one go, in pieces or not, is a header and those that follow it.
         """
+        if size < 0:
+            raise ArchiveError(f"{self._archive}: refused because of a header of negative length")
         self._header += size
-        if size < 0 or self._header > _CHUNK:
+        if self._header > _CHUNK:
             raise ArchiveError(
                 f"{self._archive}: refused because of a header of {self._header} bytes or more; "
                 f"at most {_CHUNK} are allowed"
