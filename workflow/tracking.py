@@ -448,12 +448,18 @@ def _artifacts_beside(uri: str) -> str | None:
 
 
 def _tell(error: Exception) -> None:
+    later = (
+        "what does not get through, the stage report or `python -m workflow.tracking sync` "
+        "delivers later"
+        if "://" in tracking_uri()
+        else "MLFLOW_TRACKING_URI has to be sqlite:///FILE, http://SERVER or https://SERVER"
+    )
     log.warning(
-        "MLflow at %s can't be reached or refused (%s: %s). The work goes on; what does not get "
-        "through, the stage report or `python -m workflow.tracking sync` delivers later.",
+        "MLflow at %s can't be reached or refused (%s: %s). The work goes on; %s.",
         tracking_uri(),
         type(error).__name__,
         " ".join(str(error).split())[:300],
+        later,
     )
 
 

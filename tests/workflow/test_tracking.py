@@ -196,6 +196,15 @@ class TestOpenRun:
         assert len(caplog.records) == 1
         assert "tracking sync" in caplog.records[0].getMessage()
 
+    def test_a_folder(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """A folder, as older versions of MLflow took it, is answered with what is wanted."""
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", str(tmp_path))
+        with open_run("folder", "x"):
+            pass
+        assert "MLFLOW_TRACKING_URI has to be sqlite:///FILE" in caplog.text
+
 
 class TestPlace:
     """Where the files of runs in a SQLite store go."""
