@@ -38,6 +38,7 @@ _PNG_START = b"\x89PNG\r\n\x1a\n"
 _KEPT_CHUNKS = (b"iCCP", b"sRGB", b"gAMA", b"cHRM", b"cICP", b"pHYs", b"tEXt", b"zTXt", b"iTXt")
 _PNG_COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}  # by number of channels
 _EXIF_IFD, _GPS_IFD = 0x8769, 0x8825
+_MAKER_NOTE, _JPEG_START = 0x927C, b"\xff\xd8\xff"
 _ORIENTATION = 0x0112
 _BITS, _PHOTOMETRIC, _PLANAR, _EXTRA_SAMPLES = 258, 262, 284, 338
 _PREMULTIPLIED, _MIN_IS_WHITE, _SEPARATE = 1, 0, 2  # values of the last, second and third
@@ -253,7 +254,11 @@ def _without_thumbnail(exif: Image.Exif, path: Path) -> bytes | None:
             if tag not in left_out:
                 kept[tag] = value
         for tag in (_EXIF_IFD, _GPS_IFD):
-            if inner := exif.get_ifd(tag):
+            inner = exif.get_ifd(tag)
+            note = inner.get(_MAKER_NOTE)
+            if isinstance(note, bytes) and _JPEG_START in note:  # a preview
+                inner = {name: value for name, value in inner.items() if name != _MAKER_NOTE}
+            if inner:
                 kept.get_ifd(tag).update(inner)
         return kept.tobytes().removeprefix(b"Exif\0\0") if len(kept) or kept._ifds else None
     except Exception as error:  # damaged metadata breaks Pillow in many ways

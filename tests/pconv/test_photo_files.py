@@ -120,6 +120,20 @@ class TestRoundTrip:
             assert result.info["gamma"] == pytest.approx(0.45455)
             assert result.info["dpi"] == pytest.approx((300, 300), abs=0.1)
 
+    @pytest.mark.parametrize(
+        ("note", "stays"), [(b"lens 35mm", True), (b"\xff\xd8\xff pic", False)]
+    )
+    def test_maker_note(self, tmp_path: Path, note: bytes, stays: bool) -> None:
+        """A camera's own note stays, unless it holds a preview picture."""
+        path, exif = tmp_path / "photo.jpg", words()
+        exif.get_ifd(EXIF_IFD)[0x927C] = note
+        Image.fromarray(noise("u1", 8, 8, 3)).save(path, exif=exif)
+        write_photo(tmp_path / "again.jpg", read_photo(path))
+        assert note in path.read_bytes()
+        assert (note in (tmp_path / "again.jpg").read_bytes()) == stays
+        with Image.open(tmp_path / "again.jpg") as again:
+            assert again.getexif().get_ifd(EXIF_IFD)[EXPOSURE] == 0.008
+
     def test_no_thumbnail(self, tmp_path: Path) -> None:
         """The thumbnail in EXIF, which shows what was painted over, does not survive."""
         thumbnail = b"\xff\xd8 a small picture of the secret \xff\xd9"
