@@ -9,11 +9,8 @@ and size of the picture, and known pixels come back as they were, bit for bit.
 """
 
 import difflib
-import logging
 from collections.abc import Sequence
-from functools import lru_cache
-from pathlib import Path
-from typing import TypedDict, Unpack
+from typing import Unpack, cast
 
 import cv2
 import numpy as np
@@ -23,12 +20,9 @@ from PIL import Image
 from pconv.baselines import INPAINT_RADIUS_PX
 from pconv.baselines import METHODS as WITHOUT_NETWORK
 from pconv.baselines import fill as fill_without_network
-from pconv.errors import ParameterError, ShapeError, WeightsError
+from pconv.errors import ParameterError, ShapeError
+from pconv.network_fill import SMALLEST_WINDOW_PX, NetworkOptions, Weights, network_fill
 from pconv.pictures import Array, Picture, as_array, as_mask, as_rgb, with_fill
-from pconv.unet import Fill, UNet, mirrored
-from pconv.weights import load_weights
-from pconv.weights_header import read_about
-from pconv.weights_source import weights_file
 from pconv.windows import (
     Floats,
     Layout,
@@ -41,18 +35,11 @@ from pconv.windows import (
     paste_enlarged,
 )
 
-log = logging.getLogger(__name__)
-
 NETWORK = "pconv"
 METHODS = (NETWORK, *WITHOUT_NETWORK)
 
-Weights = str | Path | UNet
 Checked = tuple[Array, Mask]  # RGB, and True where known
 
-_TRAINED_AT = "size_px"  # what a weights file's header calls the side of the training images
-_USUAL_SIZE_PX = 256
-_SMALLEST_WINDOW_PX = 8
-_LARGEST_TOLD_PX = 2**16  # of training images: more is no size but damage
 # Filled at once: 16 windows of 256 px, 4 of 512. A good part of a call's time does not depend on
 # how many windows it fills, so larger batches are quicker; memory is what bounds them.
 _BATCH_PIXELS = 2**20
@@ -68,14 +55,10 @@ _NEAR_PX = 2 * INPAINT_RADIUS_PX
 _SEARCHING = Layout(size_px=1024, margin_px=128)
 
 
-class Options(TypedDict, total=False):
+class Options(NetworkOptions, total=False):
     """What `inpaint`, `inpaint_batch` and `Inpainter` take besides weights, method and device.
 
     Attributes:
-        half: Run the network in bfloat16: faster where the processor has it.
-        compile: Run it through ``torch.compile``: a minute at first, then faster.
-        mirror: Take the mean of the network's fills of the picture's four flips: four times the
-            time, a little closer to the truth (`pconv.unet.mirrored`).
         window_px: Side of the windows, from 8 on; none for the size of the training images.
             Larger ones show more of the picture, but at a size the network was not trained at.
         max_side: Work out the fill on a copy of the picture reduced to this longer side, and
@@ -83,14 +66,12 @@ class Options(TypedDict, total=False):
         allow_large_holes: Accept masks with more hole than known, which else look inverted.
     """
 
-    half: bool
-    compile: bool
-    mirror: bool
     window_px: int | None
     max_side: int | None
     allow_large_holes: bool
 
 
+_NETWORK_OPTIONS = tuple(NetworkOptions.__annotations__)
 _OPTIONS = tuple(Options.__annotations__)
 
 
@@ -194,10 +175,11 @@ class Inpainter:
         self.method = method
         self._max_side = _at_least(1, "max_side", options.get("max_side"))
         self._large_holes = options.get("allow_large_holes", False)
-        window_px = _at_least(_SMALLEST_WINDOW_PX, "window_px", options.get("window_px"))
+        window_px = _at_least(SMALLEST_WINDOW_PX, "window_px", options.get("window_px"))
         self._fill: WindowFill
         if method == NETWORK:
-            network = _network(weights, device, options)
+            chosen = {name: value for name, value in options.items() if name in _NETWORK_OPTIONS}
+            network = network_fill(weights, device, **cast(NetworkOptions, chosen))
             self._fill = network
             self._layout = _layout(window_px or network.trained_at_px)
         else:
@@ -268,77 +250,6 @@ class Inpainter:
         return filled
 
 
-class NetworkFill:
-    """Fills windows with a network.
-
-    Args:
-        network: In evaluation mode, on its device.
-        trained_at_px: Side of the images it was trained on.
-        options: Its options; see `Options`.
-    """
-
-    def __init__(self, network: UNet, trained_at_px: int, options: Options) -> None:
-        self.trained_at_px = trained_at_px
-        first = next(network.parameters())
-        self.device, self._dtype = first.device, first.dtype
-        self._half = options.get("half", False)
-        run: Fill = torch.compile(network) if options.get("compile") else network
-        self._run = mirrored(run) if options.get("mirror") else run
-
-    @torch.inference_mode()
-    def __call__(self, images: Floats, known: Mask) -> Floats:
-        """Return raw output, clamped, for windows as in `pconv.windows.WindowFill`."""
-        image = torch.from_numpy(images).to(self.device, self._dtype)
-        image = image.permute(0, 3, 1, 2).contiguous()
-        mask = torch.from_numpy(np.ascontiguousarray(known)).to(self.device)[:, None]
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._half):
-            output = self._run(image, mask)
-        return output.float().clamp(0, 1).permute(0, 2, 3, 1).cpu().numpy()
-
-
-def _network(
-    weights: Weights | None, device: str | torch.device | None, options: Options
-) -> NetworkFill:
-    """Return the network that the options name, on its device."""
-    if isinstance(weights, UNet):
-        network = weights if device is None else weights.to(_device(device))
-        return NetworkFill(network.eval(), _USUAL_SIZE_PX, options)
-    with weights_file(weights) as path:
-        stamp = path.stat().st_mtime_ns if path.is_file() else 0
-        return _loaded(
-            path.absolute(),
-            stamp,
-            str(_device(device)),
-            half=options.get("half", False),
-            compile=options.get("compile", False),
-            mirror=options.get("mirror", False),
-        )
-
-
-@lru_cache(maxsize=2)
-def _loaded(
-    path: Path, stamp: int, device: str, *, half: bool, compile: bool, mirror: bool
-) -> NetworkFill:
-    """Load weights; the last two are kept, and ``stamp`` tells an overwritten file apart."""
-    network = load_weights(path, device)
-    trained_at = read_about(path).get(_TRAINED_AT, "")
-    told = _told_size(path, trained_at) if trained_at.isdecimal() else 0
-    size_px = told if told >= _SMALLEST_WINDOW_PX else _USUAL_SIZE_PX
-    log.debug("%s (%d) on %s, windows of %d px", path, stamp, device, size_px)
-    return NetworkFill(network, size_px, Options(half=half, compile=compile, mirror=mirror))
-
-
-def _told_size(path: Path, digits: str) -> int:
-    """Return the size that a header names, in decimal digits."""
-    if len(digits) > len(str(_LARGEST_TOLD_PX)) or int(digits) > _LARGEST_TOLD_PX:
-        shown = digits if len(digits) <= 20 else f"a number of {len(digits)} digits"
-        raise WeightsError(
-            f"{path}: damaged: its header says that {_TRAINED_AT} is {shown}, wanted at most "
-            f"{_LARGEST_TOLD_PX}; save the weights anew"
-        )
-    return int(digits)
-
-
 def _around_holes(known: Mask) -> tuple[slice, slice]:
     """Return the part of a picture that has all holes, and what `_NEAR_METHODS` look at."""
     left, top, width, height = cv2.boundingRect((~known).view(np.uint8))
@@ -398,19 +309,6 @@ def _known(name: object, names: Sequence[str]) -> str:
     """Return the words that name what there is, and what is most like a name that is not there."""
     near = difflib.get_close_matches(str(name), names, 1)
     return f", wanted one of {', '.join(names)}" + (f"; did you mean {near[0]}?" if near else "")
-
-
-def _device(name: str | torch.device | None) -> torch.device:
-    if name is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device).item()  # "meta" is a device too, but one without memory
-    # torch's own ways to say that it has none, and that it is no device.
-    except (RuntimeError, AssertionError, ImportError, TypeError) as error:
-        reason = str(error).splitlines()[0]
-        raise ParameterError(f"device is {str(name)!r}, which is not here: {reason}") from error
-    return device
 
 
 def _at_least(least: int, name: str, value: int | None) -> int | None:

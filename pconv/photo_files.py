@@ -3,9 +3,6 @@
 `pconv.images` turns every file into upright 8-bit RGB; here a file's pixels stay as they are
 stored. Pillow reads 8-bit files and OpenCV 16-bit ones, which Pillow would reduce; PNG and TIFF
 are written here, because neither library writes both 16 bits and metadata.
-
-Thumbnails and layers are left out, of EXIF, XMP and Photoshop: they would still show what has been
-painted over.
 """
 
 import logging
@@ -25,6 +22,13 @@ from PIL import Image
 from pconv.atomic import atomic_file
 from pconv.errors import ImageError
 from pconv.images import MAX_PIXELS, opened_image
+from pconv.photo_metadata import (
+    ICC_TAG,
+    PNG_START,
+    exif_without_pictures,
+    kept_chunks,
+    orientation,
+)
 
 log = logging.getLogger(__name__)
 
@@ -33,32 +37,13 @@ Pixels = NDArray[Any]
 SUFFIXES = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".webp", ".bmp")
 """Of files that can be read."""
 
-_PNG_START = b"\x89PNG\r\n\x1a\n"
-# Chunks that say how pixels look or what they show; all others depend on how they are stored.
-_KEPT_CHUNKS = (b"iCCP", b"sRGB", b"gAMA", b"cHRM", b"cICP", b"pHYs", b"tEXt", b"zTXt", b"iTXt")
 _PNG_COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}  # by number of channels
-_EXIF_IFD, _GPS_IFD = 0x8769, 0x8825
-_MAKER_NOTE, _JPEG_START = 0x927C, b"\xff\xd8\xff"
-_ORIENTATION = 0x0112
 _BITS, _PHOTOMETRIC, _PLANAR, _EXTRA_SAMPLES = 258, 262, 284, 338
 _PREMULTIPLIED, _MIN_IS_WHITE, _SEPARATE = 1, 0, 2  # values of the last, second and third
 _IS_CMYK = 5  # another one of the second
-# Tags of a TIFF file that describe how its pixels are stored; IFD0 of EXIF has the others.
-_STORAGE_TAGS = {254, 255, 256, 257, 258, 259, 262, 263, 264, 265, 266, 273, 277, 278, 279, 280}
-_STORAGE_TAGS |= {281, 284, 288, 289, 290, 291, 292, 293, 317, 318, 319, 320, 321, 322, 323, 324}
-_STORAGE_TAGS |= {325, 330, 332, 338, 339, 340, 341, 342, 347, 512, 513, 514, 515, 517, 518, 519}
-_STORAGE_TAGS |= {520, 521, 529, 530, 531, 532}
-_ICC_TAG, _STRIP_OFFSETS = 34675, 273
-_PHOTOSHOP_TAGS = {34377, 37724}  # hold a thumbnail, and layers
-_XMP_TAG, _XMP_KEYWORD = 700, b"xml:com.adobe.xmp\0"
-_XMP_THUMBNAILS = (b"Thumbnails", b"xmpGImg")
-_MAX_XMP_BYTES = 1 << 26
+_STRIP_OFFSETS = 273
 _JPEG_QUALITY = 95
 _MAX_SIDE = {"JPEG": 65_500, "WEBP": 16_383}
-# Of text chunks in which ImageMagick keeps what other files have elsewhere. Pillow reads EXIF data
-# from them; as they stand they would bring the thumbnail along.
-_RAW_PROFILES = tuple(f"raw profile type {name}\0".encode() for name in ("exif", "app1", "8bim"))
-_RAW_XMP = b"raw profile type xmp\0"
 
 # By EXIF orientation: whether rows and columns change places, and which way they then run.
 _TURNS = {
@@ -131,10 +116,10 @@ def read_photo(path: Path, *, max_pixels: int = MAX_PIXELS) -> Photo:
         # Before the pixels are decoded: Pillow turns TIFF files then, and drops the orientation.
         empty = Photo(
             pixels=np.empty((0, 0), np.uint8),
-            orientation=_orientation(exif),
+            orientation=orientation(exif),
             icc_profile=image.info.get("icc_profile") if keeps_profile else None,
-            exif=_without_thumbnail(exif, path),
-            chunks=tuple(_kept_chunks(path)) if image.format == "PNG" else (),
+            exif=exif_without_pictures(exif, path),
+            chunks=tuple(kept_chunks(path)) if image.format == "PNG" else (),
         )
         has_16_bits = _has_16_bits(image, path)
         key = image.info.get("transparency")
@@ -231,96 +216,8 @@ def _read_8_bits(image: Image.Image) -> Pixels:
     return np.asarray(image.convert(mode or "RGB"))
 
 
-def _orientation(exif: Image.Exif) -> int:
-    value = exif.get(_ORIENTATION, 1)
-    return value if value in _TURNS else 1
-
-
 def _as_tuple(value: Any) -> tuple[Any, ...]:
     return value if isinstance(value, tuple) else (value,)
-
-
-def _without_thumbnail(exif: Image.Exif, path: Path) -> bytes | None:
-    """Return EXIF data of IFD0, EXIF and GPS as a TIFF structure; IFD1 holds the thumbnail.
-
-    Of damaged data the orientation alone: without it the pixels would lie on their side.
-    """
-    try:
-        kept = Image.Exif()
-        left_out = _STORAGE_TAGS | _PHOTOSHOP_TAGS | {_EXIF_IFD, _GPS_IFD, _ICC_TAG}
-        if _has_thumbnails(exif.get(_XMP_TAG, b"")):
-            left_out.add(_XMP_TAG)
-        for tag, value in exif.items():
-            if tag not in left_out:
-                kept[tag] = value
-        for tag in (_EXIF_IFD, _GPS_IFD):
-            inner = exif.get_ifd(tag)
-            note = inner.get(_MAKER_NOTE)
-            if isinstance(note, bytes) and _JPEG_START in note:  # a preview
-                inner = {name: value for name, value in inner.items() if name != _MAKER_NOTE}
-            if inner:
-                kept.get_ifd(tag).update(inner)
-        return kept.tobytes().removeprefix(b"Exif\0\0") if len(kept) or kept._ifds else None
-    except Exception as error:  # damaged metadata breaks Pillow in many ways
-        log.warning(
-            "%s: its EXIF data is damaged (%s) and left out but for the orientation", path, error
-        )
-        kept = Image.Exif()
-        kept[_ORIENTATION] = _orientation(exif)
-        return kept.tobytes().removeprefix(b"Exif\0\0")
-
-
-def _kept_chunks(path: Path) -> list[tuple[bytes, bytes]]:
-    """Return the chunks of a PNG file that are worth keeping.
-
-    Raises:
-        ImageError: If one is longer than the file. OpenCV would make room for all of it, up to
-            4 GiB for a file of a few bytes.
-    """
-    data, place, kept = path.read_bytes(), len(_PNG_START), []
-    while place + 8 <= len(data):
-        (length,), kind = struct.unpack_from(">I", data, place), data[place + 4 : place + 8]
-        if kind == b"IEND":
-            break
-        if length > len(data) - place - 12:
-            raise ImageError(
-                f"{path}: not a readable image (a PNG chunk at byte {place} says it has {length} "
-                f"bytes, the file ends after {len(data)}); wanted a whole PNG file"
-            )
-        content = data[place + 8 : place + 8 + length]
-        if kind in _KEPT_CHUNKS and not _brings_thumbnail(kind, content):
-            kept.append((kind, content))
-        place += length + 12
-    return kept
-
-
-def _brings_thumbnail(kind: bytes, content: bytes) -> bool:
-    """Return whether a chunk of a PNG file may hold a thumbnail."""
-    start = content[:32].lower()
-    if start.startswith(_RAW_PROFILES):
-        return True
-    if not start.startswith((_XMP_KEYWORD, _RAW_XMP)):
-        return False
-    text = content.partition(b"\0")[2]
-    # After the keyword: the method; or whether it is compressed, the method and two more words.
-    is_packed = kind == b"zTXt" or (kind == b"iTXt" and text[:1] == b"\1")
-    if is_packed:
-        packed = text[1:] if kind == b"zTXt" else text[2:].split(b"\0", 2)[-1]
-        reader = zlib.decompressobj()
-        try:
-            text = reader.decompress(packed, _MAX_XMP_BYTES)
-        except zlib.error:
-            return True  # nobody can read it
-        if not reader.eof:
-            return True
-    return _has_thumbnails(text)
-
-
-def _has_thumbnails(xmp: Any) -> bool:
-    """Return whether XMP, plain or in ImageMagick's hexadecimal lines, holds thumbnails."""
-    text = xmp if isinstance(xmp, bytes) else str(xmp).encode()
-    text = text.replace(b"\0", b"").replace(b"\n", b"")  # it may be UTF-16
-    return any(word in text or word.hex().encode() in text for word in _XMP_THUMBNAILS)
 
 
 def _encode_png(photo: Photo) -> bytes:
@@ -335,7 +232,7 @@ def _encode_png(photo: Photo) -> bytes:
     if photo.exif:
         chunks.append((b"eXIf", photo.exif))
     parts = [(b"IHDR", header), *chunks, (b"IDAT", _png_pixels(pixels)), (b"IEND", b"")]
-    return _PNG_START + b"".join(_chunk(*part) for part in parts)
+    return PNG_START + b"".join(_chunk(*part) for part in parts)
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:
@@ -368,7 +265,7 @@ def _encode_tiff(photo: Photo) -> bytes:
     if channels in (2, 4):
         tags[338] = 2  # alpha that the colours are not multiplied by
     if photo.icc_profile:
-        tags[_ICC_TAG] = photo.icc_profile
+        tags[ICC_TAG] = photo.icc_profile
     head = tags.tobytes().removeprefix(b"Exif\0\0")
     order: Literal["<", ">"] = ">" if head[:2] == b"MM" else "<"
     stored = pixels.astype(pixels.dtype.newbyteorder(order)).tobytes()

@@ -15,7 +15,8 @@ from PIL import Image, ImageCms, ImageOps
 
 from pconv.errors import ImageError
 from pconv.images import read_image
-from pconv.photo_files import Photo, _kept_chunks, read_photo, write_photo
+from pconv.photo_files import Photo, read_photo, write_photo
+from pconv.photo_metadata import kept_chunks
 
 PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 ORIENTATION, MAKER, EXIF_IFD, GPS_IFD, EXPOSURE = 0x0112, 0x010F, 0x8769, 0x8825, 0x829A
@@ -168,9 +169,9 @@ class TestRoundTrip:
             crc = struct.pack(">I", zlib.crc32(kind + content))
             chunks += struct.pack(">I", len(content)) + kind + content + crc
         path.write_bytes(data[:33] + chunks + data[33:])  # after IHDR
-        kept = [content[:20] for _, content in _kept_chunks(path)]
+        kept = [content[:20] for _, content in kept_chunks(path)]
         assert kept == [b"Raw profile type xmp"]
-        write_photo(again, Photo(noise("u1", 16, 16, 3), chunks=tuple(_kept_chunks(path))))
+        write_photo(again, Photo(noise("u1", 16, 16, 3), chunks=tuple(kept_chunks(path))))
         assert b"type exif" not in again.read_bytes()
 
     def test_no_layers(self, tmp_path: Path) -> None:
@@ -211,7 +212,7 @@ class TestRoundTrip:
             crc = struct.pack(">I", zlib.crc32(kind + content))
             chunk = struct.pack(">I", len(content)) + kind + content + crc
             image.write_bytes(data[:33] + chunk + data[33:])  # after IHDR
-            assert _kept_chunks(image) == ([(kind, content)] if is_kept else [])
+            assert kept_chunks(image) == ([(kind, content)] if is_kept else [])
 
 
 class TestReadPhoto:

@@ -159,30 +159,22 @@ class TestTrain:
         train(PLAN, data(seed=5), held_out(), tmp_path, open_ranks("cpu"))
         assert "not resumed" in caplog.text
 
-    def test_checkpoint_of_other_code(
-        self, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    @pytest.mark.parametrize("what", ["code", "torch", "instructions"])
+    def test_checkpoint_of_another_program(
+        self,
+        what: str,
+        tmp_path: Path,
+        caplog: pytest.LogCaptureFixture,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        """A checkpoint left by another version of the code is not resumed."""
+        """A checkpoint of other code, torch or instructions of the processor is not resumed."""
         run(tmp_path)
-        monkeypatch.setattr("pconv.training.code_modules", lambda: ["unet"])
-        run(tmp_path)
-        assert "not resumed" in caplog.text
-
-    def test_checkpoint_of_other_torch(
-        self, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """A checkpoint left by another version of torch is not resumed."""
-        run(tmp_path)
-        monkeypatch.setattr("pconv.training.torch.__version__", "0.0")
-        run(tmp_path)
-        assert "not resumed" in caplog.text
-
-    def test_checkpoint_of_other_instructions(
-        self, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """A checkpoint computed with other instructions of the processor is not resumed."""
-        run(tmp_path)
-        monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "SSE41")
+        if what == "code":
+            monkeypatch.setattr("pconv.training.code_modules", lambda: ["unet"])
+        elif what == "torch":
+            monkeypatch.setattr("pconv.training.torch.__version__", "0.0")
+        else:
+            monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "SSE41")
         run(tmp_path)
         assert "not resumed" in caplog.text
 
