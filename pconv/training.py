@@ -42,9 +42,8 @@ LossFunction = Callable[[Tensor, Tensor], dict[str, Tensor]]
 
 PICTURE_ROWS = 4
 _CUDA_CHECK_STEPS = 50  # reading a loss waits for the GPU, so it is read this seldom
-_INSTRUCTIONS = (
-    "ONEDNN_MAX_CPU_ISA"  # the widest that convolutions on a CPU use; others sum otherwise
-)
+# The widest instructions that convolutions on a CPU use; with others sums round otherwise.
+_INSTRUCTIONS = "ONEDNN_MAX_CPU_ISA"
 _DIGITS = 6  # of the numbers in the log
 _IMPORT = re.compile(r"^\s*from pconv\.(\w+) import", re.MULTILINE)
 

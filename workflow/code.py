@@ -7,6 +7,8 @@ python -m workflow.code --write    # put the right lists into dvc.yaml
 import argparse
 import ast
 import difflib
+import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 
 import yaml
@@ -54,6 +56,11 @@ def stage_code(module: str, root: Path = Path()) -> list[str]:
     beside = {Path(path).parent for path in found}
     found |= {t.relative_to(root).as_posix() for d in beside for t in (root / d).glob("*.j2")}
     return sorted(found)
+
+
+def code_digests(files: Iterable[str], root: Path) -> dict[str, str]:
+    """Return the SHA-256 of project files, by their relative paths."""
+    return {name: hashlib.sha256((root / name).read_bytes()).hexdigest() for name in files}
 
 
 def is_code(path: str) -> bool:

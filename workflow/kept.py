@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 
 from pconv.atomic import atomic_file, remove_leftovers
-from workflow.code import stage_code
+from workflow.code import code_digests, stage_code
 
 _ROOT = Path(__file__).parents[1]
 _IDENTITY = re.compile("[0-9a-f]{64}")
@@ -84,10 +84,11 @@ def identity(module: str, settings: str, files: Iterable[Path]) -> str:
         last digits differ, and a table must not be a mixture.
     """
     parts = [settings, _processor(), *sorted(f"{d.name} {d.version}" for d in distributions())]
-    code = ((name, _ROOT / name) for name in stage_code(module, _ROOT))
-    for name, path in [*code, *((file.as_posix(), file) for file in files)]:
+    code = code_digests(stage_code(module, _ROOT), _ROOT)
+    parts += [f"{name} {digest}" for name, digest in code.items()]
+    for path in files:
         with path.open("rb") as file:
-            parts.append(f"{name} {hashlib.file_digest(file, 'sha256').hexdigest()}")
+            parts.append(f"{path.as_posix()} {hashlib.file_digest(file, 'sha256').hexdigest()}")
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 

@@ -25,7 +25,7 @@ from workflow.plain_yaml import read_plain_yaml
 PARAMS_FILE = Path("params.yaml")
 PRESETS = Path("presets")
 SECTION_FILES = Path(".stages")
-TRAINED = Path("models")  # as in dvc.yaml
+MODELS = Path("models")  # as in dvc.yaml
 _SAMPLED_KINDS = ("walk", "strokes", "rectangles")  # as workflow.pairs, which imports too much
 _NAMED_FEATURES = ("imagenet", "random")
 
@@ -437,9 +437,9 @@ def check_files(params: Params, path: Path = PARAMS_FILE) -> None:
             continue
         if not Path(name).is_file():
             raise ParameterError(f"{path}: {key}: there is no file {name}; name one that is there")
-        if Path(name).resolve().is_relative_to(TRAINED.resolve()):
+        if Path(name).resolve().is_relative_to(MODELS.resolve()):
             raise ParameterError(
-                f"{path}: {key}: {name} lies in {TRAINED}/, which the stage train replaces; "
+                f"{path}: {key}: {name} lies in {MODELS}/, which the stage train replaces; "
                 "name a copy of it elsewhere"
             )
 

@@ -92,7 +92,7 @@ def for_each_shard(
     for _ in map_items(make, shards, what=what, unit="shard", long=True):
         pass
     for folder in folders:
-        _remove_beyond(folder, {shard.count for shard in shards})
+        _remove_beyond(folder, max(shard.count for shard in shards))
         lost = [shard.name for shard in shards if not (folder / shard.name).is_dir()]
         if lost:
             raise DataError(
@@ -107,8 +107,8 @@ def are_all(shards: Sequence[Shard]) -> bool:
     return len(counts) == 1 and {shard.index for shard in shards} == set(range(counts.pop()))
 
 
-def _remove_beyond(folder: Path, counts: set[int]) -> None:
+def _remove_beyond(folder: Path, count: int) -> None:
     for path in folder.glob("*"):
-        if _NAME.fullmatch(path.name) and int(path.name) >= max(counts) and path.is_dir():
+        if _NAME.fullmatch(path.name) and int(path.name) >= count and path.is_dir():
             log.info("%s: removed; it was left by another number of shards", path)
             shutil.rmtree(path, ignore_errors=True)  # two jobs may do so at once

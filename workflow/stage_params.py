@@ -5,13 +5,12 @@ while a long one goes would find the edit recorded as what the results were made
 ends well only if what it was started with still stands.
 """
 
-import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from pconv.errors import ParameterError
-from workflow.code import stage_code
+from workflow.code import code_digests, stage_code
 from workflow.params import PARAMS_FILE, Params, SectionType, load_params, section_as_written
 from workflow.recovery import refuse_beside_snakemake
 
@@ -30,19 +29,14 @@ def stage_params(section: type[SectionType]) -> Iterator[SectionType]:
     refuse_beside_snakemake()
     params = load_params(section)
     stage = next(n for n, f in Params.model_fields.items() if f.annotation is section)
-    written, code = section_as_written(stage), _digests(stage)
+    files = stage_code(f"workflow.stages.{stage}", _ROOT)
+    written, code = section_as_written(stage), code_digests(files, _ROOT)
     yield params
     now = section_as_written(stage)
     edited = [f"{PARAMS_FILE}: {stage}.{key}" for key in written if now.get(key) != written[key]]
-    edited += [name for name, digest in _digests(stage).items() if code.get(name) != digest]
+    edited += [name for name, digest in code_digests(files, _ROOT).items() if code[name] != digest]
     if edited:
         raise ParameterError(
             f"{', '.join(edited)}: edited while the stage {stage} ran, so what it made is not "
             "recorded; take the edit back and run it again, or run it again with the edit"
         )
-
-
-def _digests(stage: str) -> dict[str, str]:
-    """Return the SHA-256 of each file of the stage's code."""
-    names = stage_code(f"workflow.stages.{stage}", _ROOT)
-    return {name: hashlib.sha256((_ROOT / name).read_bytes()).hexdigest() for name in names}

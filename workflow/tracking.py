@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from pconv.errors import DataError
 from workflow.command import run_command
 from workflow.outbox import Outbox
+from workflow.params import MODELS
 from workflow.reporting.brief import hole_psnr_table
 from workflow.run_files import (
     Trained,
@@ -55,7 +56,6 @@ log = logging.getLogger(__name__)
 
 DEFAULT_STORE = f"{SQLITE}mlflow.db"
 EXPERIMENT = "pconv"
-MODELS = Path("models")
 REPORTS = Path("reports")
 BEST = "best"  # the alias
 
@@ -417,6 +417,8 @@ def _client() -> Any:
 
 def _experiment_id(client: Any) -> str:
     from mlflow.exceptions import MlflowException
+    from mlflow.utils.file_utils import local_file_uri_to_path
+    from mlflow.utils.uri import is_local_uri
 
     beside = _artifacts_beside(tracking_uri())
     experiment = client.get_experiment_by_name(EXPERIMENT)
@@ -424,27 +426,33 @@ def _experiment_id(client: Any) -> str:
         # Without its kind MLflow asks whoever opens the page, and shows that of chat bots.
         tags = {_NOTE: ABOUT_EXPERIMENT, "mlflow.experimentKind": "custom_model_development"}
         try:
-            return str(client.create_experiment(EXPERIMENT, beside, tags=tags))
+            location = beside.as_uri() if beside else None
+            return str(client.create_experiment(EXPERIMENT, location, tags=tags))
         except MlflowException:  # another process was quicker
             experiment = client.get_experiment_by_name(EXPERIMENT)
-    if beside and not experiment.artifact_location.startswith(beside.rpartition("/")[0]):
-        log.warning(
-            "MLflow keeps the files of its runs at %s, where %s lay when it was made; to keep them "
-            "here, move it away: a new one is made",
-            experiment.artifact_location,
-            tracking_uri(),
-        )
+    if beside and is_local_uri(experiment.artifact_location):
+        _tell_if_moved(Path(local_file_uri_to_path(experiment.artifact_location)), beside.parent)
     return str(experiment.experiment_id)
 
 
-def _artifacts_beside(uri: str) -> str | None:
+def _tell_if_moved(place: Path, beside: Path) -> None:
+    if not place.is_relative_to(beside):
+        log.warning(
+            "MLflow keeps the files of its runs at %s, where %s lay when it was made; to keep them "
+            "here, move it away: a new one is made",
+            place,
+            tracking_uri(),
+        )
+
+
+def _artifacts_beside(uri: str) -> Path | None:
     """Return where artifacts of an SQLite store go: beside its file, or None for MLflow's choice.
 
     MLflow's own is the current folder, which under `dvc exp run --queue` is a temporary one.
     """
     if not uri.startswith(SQLITE):
         return None
-    return (Path(uri.removeprefix(SQLITE)).absolute().parent / "mlruns" / EXPERIMENT).as_uri()
+    return Path(uri.removeprefix(SQLITE)).absolute().parent / "mlruns" / EXPERIMENT
 
 
 def _tell(error: Exception) -> None:

@@ -236,7 +236,21 @@ class TestPlace:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/new/mlflow.db")
         with open_run("after", "x"):
             pass
-        assert f"at file://{tmp_path}/old/mlruns/pconv" in caplog.text
+        assert f"at {tmp_path}/old/mlruns/pconv" in caplog.text
+
+    def test_made_by_mlflow(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """A store beside which MLflow itself chose the place, as a path, counts as not moved."""
+        from mlflow import MlflowClient
+
+        (tmp_path / "one home").mkdir()
+        uri = f"sqlite:///{tmp_path}/one home/mlflow.db"
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+        MlflowClient(uri).create_experiment(tracking.EXPERIMENT, f"{tmp_path}/one home/mlruns/1")
+        with open_run("there before", "x"):
+            pass
+        assert "MLflow keeps" not in caplog.text
 
 
 class TestRun:
