@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypeGuard
 
 import torch
+import torch.nn.functional as F
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -69,11 +70,28 @@ class VGG16Features(nn.Module):
         _check_images(images_01)
         x = (images_01 - self.mean) / self.std
         pooled = []
-        for layer in self.features:
-            x = layer(x)
-            if isinstance(layer, nn.MaxPool2d):
+        for place, layer in enumerate(self.features):
+            if not isinstance(layer, nn.Conv2d):
+                continue
+            if isinstance(self.features[place + 2], nn.MaxPool2d):
+                x = _pooled(x, layer)
                 pooled.append(x)
+            else:
+                x = F.relu(layer(x), inplace=True)
         return pooled
+
+
+def _pooled(x: Tensor, conv: nn.Conv2d) -> Tensor:
+    """Return what convolution, ReLU and pooling of 2×2 return.
+
+    A number added to all values, and the cut at zero, leave the largest of four the largest. After
+    pooling there is a quarter of them to pass over, forward and backward, and passing over VGG's
+    largest maps is what a step on a GPU spends its time on (benchmarks/gpu-notes.md).
+    """
+    x = F.max_pool2d(F.conv2d(x, conv.weight, padding=conv.padding), 2)
+    if conv.bias is not None:
+        x = x.add_(conv.bias.to(x.dtype).view(-1, 1, 1))
+    return F.relu(x, inplace=True)
 
 
 def vgg16_features(source: str, seed: int = 0) -> VGG16Features:

@@ -14,6 +14,7 @@ truths are given, one truth, ``B = 1``, may stand against many fills.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +22,8 @@ from torch import Tensor, nn
 from pconv.errors import ParameterError, ShapeError
 from pconv.features import VGG16Features
 from pconv.layers import window_sum
+
+_PIXELS_A_PART = 2048  # of a sum over pixels on a GPU
 
 
 @dataclass(frozen=True)
@@ -141,8 +144,46 @@ def gram(features: Tensor) -> Tensor:
     as the sums overflow float16, and bfloat16 would leave two digits of their differences.
     """
     with torch.autocast(features.device.type, enabled=False):
-        flat = features.float().flatten(2)  # (B, C, H·W)
-        return flat @ flat.transpose(1, 2) / features[0].numel()
+        if features.is_cuda and features.dtype == torch.bfloat16:
+            sums = bf16_products(features)
+        else:
+            flat = features.float().flatten(2)  # (B, C, H·W)
+            sums = flat @ flat.transpose(1, 2)
+        return sums / features[0].numel()
+
+
+def bf16_products(features: Tensor) -> Tensor:
+    """Return sums of products of channels: of bfloat16 ``(B, C, H, W)``, float32 ``(B, C, C)``.
+
+    Nothing is copied as float32: the product of two bfloat16 numbers is exact there, and there the
+    products are added up. For maps in channels-last memory order; others are copied into it.
+    """
+    batch, channels, height, width = features.shape
+    # A sum over all pixels keeps one processor of a GPU busy for each pair of tiles of channels;
+    # in parts it is enough for all of them.
+    parts = 1
+    while height % (2 * parts) == 0 and height * width >= 2 * parts * _PIXELS_A_PART:
+        parts *= 2
+    pixels = features.permute(0, 2, 3, 1).reshape(batch * parts, -1, channels)
+    sums: Tensor = _ProductsOfChannels.apply(pixels)
+    return sums.view(batch, parts, channels, channels).sum(dim=1)
+
+
+class _ProductsOfChannels(torch.autograd.Function):
+    """``XᵀX`` in float32, of X ``(B, pixels, C)`` in bfloat16; torch has no gradient of that."""
+
+    @staticmethod
+    def forward(ctx: Any, pixels: Tensor) -> Tensor:
+        ctx.save_for_backward(pixels)
+        across = pixels.transpose(1, 2)
+        if pixels.is_cuda:
+            return torch.bmm(across, pixels, out_dtype=torch.float32)
+        return across.float() @ pixels.float()  # torch has no such product on a CPU
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        (pixels,) = ctx.saved_tensors
+        return pixels @ (gradient + gradient.transpose(1, 2)).to(pixels.dtype)
 
 
 class InpaintingLoss(nn.Module):

@@ -51,6 +51,34 @@ class TestVGG16Features:
         for pool, features in zip((5, 10, 17), random_features(image), strict=True):
             torch.testing.assert_close(features, reference[:pool](normalise(image)))
 
+    def test_biases(self, state: dict[str, Tensor]) -> None:
+        """With biases, too, maps and the image's gradient are torchvision's."""
+        state = {key: value + 0.3 * torch.randn(value.shape) for key, value in state.items()}
+        ours = VGG16Features()
+        ours.load_state_dict(state, assign=True)
+        with torch.device("meta"):
+            reference = torchvision.models.vgg16(weights=None).features[:17]
+        reference.load_state_dict(
+            {key.removeprefix("features."): value for key, value in state.items()}, assign=True
+        )
+        ours, reference = ours.double(), reference.double()
+        image = torch.rand(2, 3, 24, 40, dtype=torch.float64, requires_grad=True)
+        wanted, pooled = (image - ours.mean) / ours.std, []
+        for layer in reference:
+            wanted = layer(wanted)
+            if isinstance(layer, nn.MaxPool2d):
+                pooled.append(wanted)
+        weights = [torch.randn(x.shape, dtype=torch.float64) for x in pooled]
+        for found, expected in zip(ours(image), pooled, strict=True):
+            torch.testing.assert_close(found, expected)
+        gradients = [
+            torch.autograd.grad(
+                sum((x * w).sum() for x, w in zip(maps, weights, strict=True)), image
+            )[0]
+            for maps in (ours(image), pooled)
+        ]
+        torch.testing.assert_close(*gradients)
+
     def test_constants(self) -> None:
         """Mean and deviation are those that torchvision's weights were trained with."""
         preset = torchvision.models.VGG16_Weights.IMAGENET1K_V1.transforms()

@@ -17,6 +17,7 @@ from pconv.losses import (
     InpaintingLoss,
     LossWeights,
     TruthFeatures,
+    bf16_products,
     gram,
     hole_loss,
     perceptual_loss,
@@ -240,6 +241,41 @@ class TestStyleLoss:
         torch.testing.assert_close(
             result[0].double(), flat @ flat.T / flat.numel(), rtol=1e-5, atol=0
         )
+
+    @pytest.mark.parametrize("order", [torch.channels_last, torch.contiguous_format])
+    @pytest.mark.parametrize("size", [(96, 128), (64, 64), (5, 7)])
+    def test_bf16_products(self, size: tuple[int, int], order: torch.memory_format) -> None:
+        """What a GPU does with bfloat16, compiled as there, is the sum and its gradient."""
+        features = torch.randn(2, 6, *size).to(torch.bfloat16).to(memory_format=order)
+        features.requires_grad_()
+        flat = features.double().flatten(2)
+        wanted = flat @ flat.transpose(1, 2)
+        weights = torch.randn(wanted.shape).double()
+        (expected,) = torch.autograd.grad((wanted * weights).sum(), features)
+        products = torch.compile(bf16_products, backend="aot_eager", fullgraph=True)
+        for function in (bf16_products, products):
+            result = function(features)
+            (gradient,) = torch.autograd.grad((result * weights).sum(), features)
+            assert result.dtype == torch.float32
+            assert (result - wanted).norm() < 1e-5 * wanted.norm()
+            assert (gradient - expected).double().norm() < 1e-2 * expected.double().norm()
+
+    @pytest.mark.gpu
+    @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+    @pytest.mark.parametrize("compiled", [False, True])
+    def test_gram_on_a_gpu(self, compiled: bool) -> None:
+        """On a GPU it is that of float64, and so is its gradient, to bfloat16's digits."""
+        features = torch.randn(2, 64, 128, 128, device="cuda", dtype=torch.bfloat16)
+        features = features.to(memory_format=torch.channels_last).requires_grad_()
+        flat = features.double().flatten(2)
+        wanted = flat @ flat.transpose(1, 2) / flat[0].numel()
+        weights = torch.randn_like(wanted)
+        (expected,) = torch.autograd.grad((wanted * weights).sum(), features)
+        result = (torch.compile(gram, fullgraph=True) if compiled else gram)(features)
+        (gradient,) = torch.autograd.grad((result * weights).sum(), features)
+        assert result.dtype == torch.float32
+        assert (result - wanted).norm() < 1e-5 * wanted.norm()
+        assert (gradient - expected).double().norm() < 1e-2 * expected.double().norm()
 
 
 class TestLossWeights:
