@@ -1,11 +1,13 @@
 import argparse
 import re
+import subprocess
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import step_cost
-from benchmarks.network import CASES, SETTINGS, Case, main, prepare
+from benchmarks.network import CASES, OPERATIONS, SETTINGS, Case, compile_ahead, main, prepare
 from benchmarks.network import NETWORKS as WAYS
 from benchmarks.network import arguments as parse
 from benchmarks.record import read_record
@@ -17,6 +19,7 @@ from pconv.unet import PConvUNet
 
 TINY = ["--width", "4", "--levels", "2", "--size", "16", "--rounds", "1", "--matrix", "32"]
 NETWORKS = ["usual", "plain", "ours"]
+SIZES = (3, 4), (4, 5)  # of two matrices
 
 
 class TestMain:
@@ -53,6 +56,22 @@ class TestMain:
         (row,) = read_record(kept).tables[0].rows
         assert row[5:8] == ["", "", "1.00"]
 
+    def test_compiles_ahead(self, monkeypatch, capsys):
+        """Each compiled row is first run in a process of its own, which prints no table."""
+        started = []
+        monkeypatch.setattr(subprocess, "run", lambda command, **_: started.append(command))
+        cases = ["ours:compiled", "ours:default", "plain:bf16,compiled"]
+        args = parse([*TINY, "--batch", "1", "2", "--steps", "full", "--cases", *cases])
+        args.compile_jobs = 2
+        compile_ahead(args)
+        asked = [parse(command[3:]) for command in started]
+        assert sorted((*a.batch, *a.steps, *map(str, a.cases)) for a in asked) == sorted(
+            (batch, "full", case) for batch in (1, 2) for case in cases if "compiled" in case
+        )
+        assert {(a.width, a.levels, a.size, a.rounds) for a in asked} == {(4, 2, 16, 0)}
+        main([*TINY, "--rounds", "0", "--cases", "ours:default"])
+        assert capsys.readouterr().out == ""
+
     def test_operations(self):
         """The usual way costs twice the operations of plain convolutions, ours fewer than they."""
         bench = prepare(parse(["--width", "4", "--levels", "3", "--size", "128"]), 2)
@@ -60,6 +79,14 @@ class TestMain:
         usual, plain, ours = (trial.flops for trial in trials)
         assert usual == 2 * plain
         assert ours < 0.8 * plain
+
+    def test_operations_of_a_wider_result(self):
+        """Products of bfloat16 with a result in float32, which a GPU makes, are counted."""
+        a, b = (torch.empty(2, *size, dtype=torch.bfloat16, device="meta") for size in SIZES)
+        with FlopCounterMode(display=False, custom_mapping=OPERATIONS) as counter:
+            torch.bmm(a, b)
+            torch.bmm(a, b, out_dtype=torch.float32)
+        assert counter.get_total_flops() == 2 * (2 * 2 * 3 * 4 * 5)
 
     @pytest.mark.gpu
     @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
