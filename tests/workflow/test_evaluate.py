@@ -76,7 +76,7 @@ def measured(job: Job, shards: int, out: str) -> str:
     """Measure in so many shards, each on its own, and return their rows one after another."""
     job = replace(job, out=job.out / out)
     for index in range(shards):
-        evaluate_pairs(job, [Shard(index, shards)])
+        evaluate_pairs(job, [Shard(index, shards)])()
     return joined(job.out)
 
 
@@ -239,19 +239,31 @@ class TestRestart:
         shutil.rmtree(job.out)  # as Snakemake does with those of a failed job
         assert batches_left(job) == ["000000.csv", "000001.csv"]
         done = watch(monkeypatch)
-        evaluate_pairs(job, [Shard(i, 3) for i in range(3)])
+        evaluate_pairs(job, [Shard(i, 3) for i in range(3)])()
         assert done == [2]
         assert joined(job.out) == text
+        assert not any(job.state.iterdir())
+
+    def test_edited_meanwhile(self, job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Its batches stay until nothing can make it be run again: not measured twice."""
+        monkeypatch.setenv("PCONV_WORKERS", "1")
+        job = replace(job, out=job.out / "edited")
+        evaluate_pairs(job, [Shard(0, 1)])  # what follows it in `main` did not come to pass
+        done = watch(monkeypatch)
+        forget_batches = evaluate_pairs(job, [Shard(0, 1)])
+        assert done == []
+        assert len(batches_left(job)) == 3
+        forget_batches()
         assert not any(job.state.iterdir())
 
     def test_one_shard(self, job: Job, text: str) -> None:
         """A shard that is made alone forgets its own batches and leaves those of others."""
         job = replace(job, out=job.out / "alone")
         interrupt(job, [Shard(0, 1)])
-        evaluate_pairs(job, [Shard(0, 3)])
+        evaluate_pairs(job, [Shard(0, 3)])()
         assert batches_left(job) == ["000001.csv"]
-        evaluate_pairs(job, [Shard(1, 3)])
-        evaluate_pairs(job, [Shard(2, 3)])
+        evaluate_pairs(job, [Shard(1, 3)])()
+        evaluate_pairs(job, [Shard(2, 3)])()
         assert joined(job.out) == text
         assert batches_left(job) == []
 
@@ -285,7 +297,7 @@ class TestRestart:
         else:
             write_mask(root / "raw/valid/or/b/b_3.png", np.eye(40, 50) == 0)
         done = watch(monkeypatch)
-        evaluate_pairs(job, [Shard(0, 1)])
+        evaluate_pairs(job, [Shard(0, 1)])()
         assert done == [0, 1, 2]
         assert not any(job.state.iterdir())
 

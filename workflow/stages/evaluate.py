@@ -7,7 +7,7 @@ elsewhere. A killed run goes on from its last finished batch when the same comma
 
 import argparse
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -131,8 +131,12 @@ class Plan:
         )
 
 
-def evaluate_pairs(job: Job, shards: Sequence[Shard]) -> None:
+def evaluate_pairs(job: Job, shards: Sequence[Shard]) -> Callable[[], None]:
     """Measure every method on the pairs of the given shards.
+
+    Returns:
+        What deletes the batches kept for a run that is stopped; to be called when nothing can make
+        this one be run again.
 
     Raises:
         DataError: If there are no pairs or no trained network.
@@ -145,10 +149,7 @@ def evaluate_pairs(job: Job, shards: Sequence[Shard]) -> None:
     make = partial(evaluate_shard, job, plan, kept)
     for_each_shard(make, shards, what="evaluate", folders=[job.out])
     # Not before the last shard is there: Snakemake deletes those of a killed run.
-    if are_all(shards):
-        kept.forget_all()
-    else:
-        kept.forget(numbers)
+    return kept.forget_all if are_all(shards) else partial(kept.forget, numbers)
 
 
 def evaluate_shard(job: Job, plan: Plan, kept: KeptBatches, shard: Shard) -> None:
@@ -280,7 +281,8 @@ def main() -> None:
     paths = {name: getattr(options, name) for name in names}
     shards = chosen_shards(options)
     with stage_params(EvaluateParams) as params:
-        evaluate_pairs(Job(params, **paths), shards)
+        forget_batches = evaluate_pairs(Job(params, **paths), shards)
+    forget_batches()
 
 
 if __name__ == "__main__":
