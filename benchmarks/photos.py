@@ -2,17 +2,20 @@
 
 The pipeline's table is of photographs made small. Somebody's own photograph is larger than a
 network's window, so that a window shows little of it, and that smooth. Here the photographs inside
-scikit-image and scikit-learn, as they are, lose a square of each quarter; and pictures of one
-colour lose the same squares, where whatever comes back but that colour is a tint.
+scikit-image and scikit-learn, as they are, lose a square of each quarter, or a strip along a
+border; and pictures of one colour lose the same, where whatever comes back but that colour is a
+tint.
 
     python -m benchmarks.photos
+    python -m benchmarks.photos --holes strips --methods mean telea ns patchmatch
     python -m benchmarks.photos --weights weights/pconv.safetensors models/pconv/last.safetensors
 """
 
 import argparse
 import itertools
 import statistics
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +36,7 @@ Pixels = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
 Fill = Callable[[Pixels, Mask], Pixels]
 Measure = Callable[[Pixels, Pixels, Mask], float]  # of a fill, the truth and the mask
+Pairs = dict[str, list[tuple[Pixels, Mask]]]  # pictures and masks, by the kind of hole
 
 
 def photographs() -> list[Pixels]:
@@ -60,10 +64,40 @@ def four_squares(rng: np.random.Generator, height: int, width: int, side: int) -
     return known
 
 
-def damaged(pictures: Iterable[Pixels], side: int) -> list[tuple[Pixels, Mask]]:
-    """Return pictures and their masks, the same in every run."""
-    rng = np.random.default_rng(side)
-    return [(picture, four_squares(rng, *picture.shape[:2], side)) for picture in pictures]
+def strip(height: int, width: int, border: str, share: float) -> Mask:
+    """Return a mask whose hole is a strip along one border, so wide a share of the picture."""
+    known = np.ones((height, width), bool)
+    rows, columns = round(share * height), round(share * width)
+    hole = {
+        "left": np.s_[:, :columns],
+        "right": np.s_[:, width - columns :],
+        "top": np.s_[:rows],
+        "bottom": np.s_[height - rows :],
+    }[border]
+    known[hole] = False
+    return known
+
+
+def with_squares(pictures: list[Pixels]) -> Pairs:
+    """Return pictures and their masks for each size of squares, the same in every run."""
+    pairs = {}
+    for side in SIDES_PX:
+        rng = np.random.default_rng(side)
+        masks = [four_squares(rng, *picture.shape[:2], side) for picture in pictures]
+        pairs[f"holes of {side} px"] = list(zip(pictures, masks, strict=True))
+    return pairs
+
+
+def with_strips(pictures: list[Pixels]) -> Pairs:
+    """Return pictures and their masks for strips of a quarter and of half, at each border."""
+    return {
+        f"{border} {name}": [(one, strip(*one.shape[:2], border, share)) for one in pictures]
+        for name, share in (("quarter", 0.25), ("half", 0.5))
+        for border in ("left", "right", "top", "bottom")
+    }
+
+
+HOLES = {"squares": with_squares, "strips": with_strips}
 
 
 def offset(filled: Pixels, truth: Pixels, mask: Mask) -> float:
@@ -71,11 +105,8 @@ def offset(filled: Pixels, truth: Pixels, mask: Mask) -> float:
     return float(np.abs(filled[~mask].astype(float) - truth[~mask]).mean())
 
 
-def table(
-    title: str, pictures: list[Pixels], ways: dict[str, Fill], measure: Measure, digits: int
-) -> Table:
-    """Return the mean of a measure for each way to fill, a row, and each size of hole, a column."""
-    pairs = {side: damaged(pictures, side) for side in SIDES_PX}
+def table(title: str, pairs: Pairs, ways: dict[str, Fill], measure: Measure, digits: int) -> Table:
+    """Return the mean of a measure for each way to fill, a row, and each kind of hole, a column."""
     rows = []
     for name, fill in ways.items():
         means = (
@@ -83,8 +114,8 @@ def table(
             for some in pairs.values()
         )
         rows.append((name, *(f"{mean:.{digits}f}" for mean in means)))
-    heading = ("method", *(f"holes of {side} px" for side in pairs))
-    return Table(heading, rows, title=f"{title} ({len(pictures)} pictures)")
+    count = len(next(iter(pairs.values())))
+    return Table(("method", *pairs), rows, title=f"{title} ({count} pictures)")
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -92,15 +123,18 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--weights", type=Path, nargs="*", default=[SHIPPED])
     parser.add_argument("--methods", nargs="*", choices=METHODS, default=list(METHODS))
+    parser.add_argument("--holes", choices=HOLES, default="squares")
     add_json_option(parser)
     options = parser.parse_args(argv)
-    ways: dict[str, Fill] = {name: Inpainter(method=name) for name in options.methods}
+    fills = partial(Inpainter, allow_large_holes=True)  # half a picture
+    ways: dict[str, Fill] = {name: fills(method=name) for name in options.methods}
     for path in options.weights:
-        ways[str(path)] = Inpainter(weights=path, device="cpu")
-        ways[f"{path}, mean of four flips"] = Inpainter(weights=path, device="cpu", mirror=True)
-    flat = flat_pictures()
+        ways[str(path)] = fills(weights=path, device="cpu")
+        ways[f"{path}, mean of four flips"] = fills(weights=path, device="cpu", mirror=True)
+    damaged = HOLES[options.holes]
+    photos, flat = damaged(photographs()), damaged(flat_pictures())
     tables = [
-        table("PSNR in the hole, dB, of photographs", photographs(), ways, hole_psnr, 2),
+        table("PSNR in the hole, dB, of photographs", photos, ways, hole_psnr, 2),
         table("Distance from a flat picture's colour, levels of 255", flat, ways, offset, 1),
     ]
     finish(

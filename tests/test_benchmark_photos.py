@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from scipy.ndimage import label
 
 from benchmarks import photos
-from benchmarks.photos import damaged, flat_pictures, four_squares, main, offset
+from benchmarks.photos import flat_pictures, four_squares, main, offset, with_squares, with_strips
 from benchmarks.record import read_record
 from pconv.inpainting import inpaint
 from pconv.unet import PConvUNet
@@ -27,13 +27,27 @@ def test_four_squares(side, taller, wider, seed):
             assert ys.size == side**2
 
 
-def test_damaged():
+def test_with_squares():
     """The holes of a size are the same in every run, whatever else was measured."""
     pictures = flat_pictures()[:2]
-    first = [mask for _, mask in damaged(pictures, 32)]
-    damaged(pictures, 16)
-    np.testing.assert_array_equal(first, [mask for _, mask in damaged(pictures, 32)])
+    first = [mask for _, mask in with_squares(pictures)["holes of 32 px"]]
+    again = [mask for _, mask in with_squares(pictures)["holes of 32 px"]]
+    np.testing.assert_array_equal(first, again)
     assert not np.array_equal(*first)
+
+
+def test_with_strips():
+    """Each lies along its border, over all its length, and is as wide as it is called."""
+    picture = np.zeros((80, 40, 3), np.uint8)
+    found = {name: mask for name, ((_, mask),) in with_strips([picture]).items()}
+    assert len(found) == 8
+    turned = {"left": 0, "top": 1, "right": 2, "bottom": 3}  # quarter turns, to lie on the left
+    for name, mask in found.items():
+        border, share = name.split()
+        lying = np.rot90(mask, turned[border])
+        missing = lying.shape[1] // {"quarter": 4, "half": 2}[share]
+        assert not lying[:, :missing].any()
+        assert lying[:, missing:].all()
 
 
 def test_offset():
@@ -65,10 +79,10 @@ def test_main(tmp_path, monkeypatch, capsys):
     assert flat.rows[0][1] == "0.0"
     left = [
         np.abs(inpaint(image, mask, weights=weights)[~mask].astype(int) - image[~mask]).mean()
-        for image, mask in damaged(flat_pictures(), 16)
+        for image, mask in with_squares(flat_pictures())["holes of 16 px"]
     ]
     assert float(flat.rows[1][1]) == pytest.approx(np.mean(left), abs=0.06)
-    ((image, mask),) = damaged([skimage.data.chelsea()], 16)
+    ((image, mask),) = with_squares([skimage.data.chelsea()])["holes of 16 px"]
     mean = image[mask].mean(axis=0).round()
     error = np.mean((image[~mask] - mean) ** 2)
     assert float(photographs.rows[0][1]) == pytest.approx(10 * np.log10(255**2 / error), abs=0.01)

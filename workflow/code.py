@@ -73,7 +73,7 @@ def wrong_code_deps(path: Path = DVC_FILE) -> dict[str, str]:
     stages = yaml.safe_load(path.read_text(encoding="utf-8"))["stages"]
     wrong = {}
     for name, entry in stages.items():
-        listed = [dep for dep in entry["deps"] if is_code(dep)]
+        listed = [dep for dep in entry.get("deps", []) if is_code(dep)]
         runs = stage_code(f"workflow.stages.{name}", path.parent)
         if listed != runs:
             wrong[name] = " ".join(d for d in difflib.ndiff(listed, runs) if d[0] in "+-")
@@ -89,6 +89,8 @@ def write_code_deps(path: Path = DVC_FILE) -> None:
     editor.indent(mapping=2, sequence=4, offset=2)
     document = editor.load(path)
     for name, entry in document["stages"].items():
+        if "deps" not in entry:
+            continue
         data = [dep for dep in entry["deps"] if not is_code(dep)]
         entry["deps"] = stage_code(f"workflow.stages.{name}", path.parent) + data
     with atomic_file(path) as unfinished, unfinished.open("w", encoding="utf-8") as file:
