@@ -64,7 +64,7 @@ def test_numbers_are_of_today(printed: list[tuple[str, str]]) -> None:
 def test_only_what_depends_runs(printed: list[tuple[str, str]]) -> None:
     """An experiment with another loss trains, evaluates and reports, and nothing else."""
     ran = re.findall(r"^Running stage '(\w+)'", output_of(printed, STYLE), re.MULTILINE)
-    assert ran == ["train", "evaluate", "report"]
+    assert ran == ["check", "train", "evaluate", "report"]
 
 
 def test_diffs_name_what_changed(printed: list[tuple[str, str]]) -> None:
