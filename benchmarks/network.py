@@ -371,14 +371,12 @@ def main(argv: list[str] | None = None) -> None:
         bench = prepare(args, batch)
         trials = bench.trials(args.steps, args.cases)
         measure(trials, args.device, args.rounds, args.repeats)
-        if args.rounds == 0:
-            continue
         title = (
             f"{args.size} px, batch {batch}; the usual way and ours agree to "
             f"{disagreement(bench):.0e} (relative)"
         )
         measured.append((batch, trials, title))
-    if not measured:
+    if args.rounds == 0:
         return
     peak_rate, bandwidth = matrix_rate(args.device, args.matrix), copy_rate(args.device, 1024)
     notes = [

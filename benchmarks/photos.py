@@ -7,7 +7,7 @@ border; and pictures of one colour lose the same, where whatever comes back but 
 tint.
 
     python -m benchmarks.photos
-    python -m benchmarks.photos --holes strips --methods mean telea ns patchmatch
+    python -m benchmarks.photos --holes strips --methods mean telea
     python -m benchmarks.photos --weights weights/pconv.safetensors models/pconv/last.safetensors
 """
 

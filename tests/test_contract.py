@@ -74,6 +74,13 @@ def test_no_templates() -> None:
     assert not [entry for entry in entries if {"foreach", "matrix", "do"} & entry.keys()]
 
 
+def test_check_comes_first_and_sees_all() -> None:
+    """DVC begins with the stage that refuses bad parameters, whichever section was edited."""
+    entries = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    assert next(iter(entries)) == "check"
+    assert sorted(entries["check"]["params"]) == sorted(Params.model_fields)
+
+
 def test_deps_are_the_code_that_runs() -> None:
     """Each stage lists the import closure of its module: no edit goes unnoticed, none too many."""
     assert wrong_code_deps(ROOT / "dvc.yaml") == {}

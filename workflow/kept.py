@@ -1,8 +1,9 @@
 """Finished batches of an evaluation, kept so that a killed one goes on where it was.
 
-Snakemake deletes the outputs of a job that failed, so finished work waits outside of them, a
-file a batch. The files lie in a folder named after everything that they come from (`identity`):
-what was measured with other weights, parameters, pictures or code is never found there.
+DVC deletes a stage's outputs before it runs the stage again, and Snakemake those of a job that
+failed, so finished work waits outside of them, a file a batch. The files lie in a folder named
+after everything that they come from (`identity`): what was measured with other weights,
+parameters, pictures or code is never found there.
 """
 
 import hashlib

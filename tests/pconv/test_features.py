@@ -27,6 +27,16 @@ def state(random_features: VGG16Features) -> dict[str, Tensor]:
     return dict(random_features.state_dict())
 
 
+def torchvisions(state: dict[str, Tensor]) -> nn.Sequential:
+    """Return torchvision's own layers up to pool3 with these weights."""
+    with torch.device("meta"):
+        layers = torchvision.models.vgg16(weights=None).features[:17]
+    layers.load_state_dict(
+        {key.removeprefix("features."): value for key, value in state.items()}, assign=True
+    )
+    return layers
+
+
 class TestVGG16Features:
     """`VGG16Features.forward`."""
 
@@ -41,11 +51,7 @@ class TestVGG16Features:
 
     def test_values(self, random_features: VGG16Features, state: dict[str, Tensor]) -> None:
         """The maps equal torchvision's own vgg16 on images normalised by torchvision."""
-        with torch.device("meta"):
-            reference = torchvision.models.vgg16(weights=None).features[:17]
-        reference.load_state_dict(
-            {key.removeprefix("features."): value for key, value in state.items()}, assign=True
-        )
+        reference = torchvisions(state)
         image = torch.rand(1, 3, 24, 40)
         normalise = torchvision.transforms.Normalize(IMAGENET_MEAN, IMAGENET_STD)
         for pool, features in zip((5, 10, 17), random_features(image), strict=True):
@@ -56,12 +62,7 @@ class TestVGG16Features:
         state = {key: value + 0.3 * torch.randn(value.shape) for key, value in state.items()}
         ours = VGG16Features()
         ours.load_state_dict(state, assign=True)
-        with torch.device("meta"):
-            reference = torchvision.models.vgg16(weights=None).features[:17]
-        reference.load_state_dict(
-            {key.removeprefix("features."): value for key, value in state.items()}, assign=True
-        )
-        ours, reference = ours.double(), reference.double()
+        ours, reference = ours.double(), torchvisions(state).double()
         image = torch.rand(2, 3, 24, 40, dtype=torch.float64, requires_grad=True)
         wanted, pooled = (image - ours.mean) / ours.std, []
         for layer in reference:

@@ -247,18 +247,9 @@ class TestStyleLoss:
     def test_bf16_products(self, size: tuple[int, int], order: torch.memory_format) -> None:
         """What a GPU does with bfloat16, compiled as there, is the sum and its gradient."""
         features = torch.randn(2, 6, *size).to(torch.bfloat16).to(memory_format=order)
-        features.requires_grad_()
-        flat = features.double().flatten(2)
-        wanted = flat @ flat.transpose(1, 2)
-        weights = torch.randn(wanted.shape).double()
-        (expected,) = torch.autograd.grad((wanted * weights).sum(), features)
         products = torch.compile(bf16_products, backend="aot_eager", fullgraph=True)
         for function in (bf16_products, products):
-            result = function(features)
-            (gradient,) = torch.autograd.grad((result * weights).sum(), features)
-            assert result.dtype == torch.float32
-            assert (result - wanted).norm() < 1e-5 * wanted.norm()
-            assert (gradient - expected).double().norm() < 1e-2 * expected.double().norm()
+            check_products(function, features, divisor=1)
 
     @pytest.mark.gpu
     @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
@@ -266,16 +257,25 @@ class TestStyleLoss:
     def test_gram_on_a_gpu(self, compiled: bool) -> None:
         """On a GPU it is that of float64, and so is its gradient, to bfloat16's digits."""
         features = torch.randn(2, 64, 128, 128, device="cuda", dtype=torch.bfloat16)
-        features = features.to(memory_format=torch.channels_last).requires_grad_()
-        flat = features.double().flatten(2)
-        wanted = flat @ flat.transpose(1, 2) / flat[0].numel()
-        weights = torch.randn_like(wanted)
-        (expected,) = torch.autograd.grad((wanted * weights).sum(), features)
-        result = (torch.compile(gram, fullgraph=True) if compiled else gram)(features)
-        (gradient,) = torch.autograd.grad((result * weights).sum(), features)
-        assert result.dtype == torch.float32
-        assert (result - wanted).norm() < 1e-5 * wanted.norm()
-        assert (gradient - expected).double().norm() < 1e-2 * expected.double().norm()
+        features = features.to(memory_format=torch.channels_last)
+        function = torch.compile(gram, fullgraph=True) if compiled else gram
+        check_products(function, features, divisor=features[0].numel())
+
+
+def check_products(
+    function: Callable[[Tensor], Tensor], features: Tensor, *, divisor: float
+) -> None:
+    """Compare products of channels and their gradient, of bfloat16 maps, with float64's."""
+    features.requires_grad_()
+    flat = features.double().flatten(2)
+    wanted = flat @ flat.transpose(1, 2) / divisor
+    weights = torch.randn_like(wanted)
+    (expected,) = torch.autograd.grad((wanted * weights).sum(), features)
+    result = function(features)
+    (gradient,) = torch.autograd.grad((result * weights).sum(), features)
+    assert result.dtype == torch.float32
+    assert (result - wanted).norm() < 1e-5 * wanted.norm()
+    assert (gradient - expected).double().norm() < 1e-2 * expected.double().norm()
 
 
 class TestLossWeights:

@@ -236,7 +236,7 @@ class TestRestart:
         monkeypatch.setenv("PCONV_WORKERS", "1")
         job = replace(job, out=job.out / "resumed")
         interrupt(job, [Shard(0, 2), Shard(1, 2)])
-        shutil.rmtree(job.out)  # as Snakemake does with those of a failed job
+        shutil.rmtree(job.out)  # as both engines do with those of a killed run
         assert batches_left(job) == ["000000.csv", "000001.csv"]
         done = watch(monkeypatch)
         evaluate_pairs(job, [Shard(i, 3) for i in range(3)])()

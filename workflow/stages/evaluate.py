@@ -148,7 +148,7 @@ def evaluate_pairs(job: Job, shards: Sequence[Shard]) -> Callable[[], None]:
         log.info("evaluate: %d of %d batches are finished; going on", finished, len(numbers))
     make = partial(evaluate_shard, job, plan, kept)
     for_each_shard(make, shards, what="evaluate", folders=[job.out])
-    # Not before the last shard is there: Snakemake deletes those of a killed run.
+    # Not before the last shard is there: both engines delete those of a killed run.
     return kept.forget_all if are_all(shards) else partial(kept.forget, numbers)
 
 
