@@ -17,7 +17,7 @@ import yaml
 
 from benchmarks.record import Table, add_json_option, finish
 from benchmarks.stage_runs import SHARDS, cpu_rates, stage_table
-from pconv.mask_shapes import brush, to_bucket
+from pconv.mask_shapes import borders, brush, to_bucket
 from pconv.masks import Mask, blocks, random_walk, rectangles, silhouettes, strokes
 from workflow.params import MasksParams
 from workflow.shards import Shard
@@ -67,6 +67,7 @@ def generators_table(rounds: int) -> Table:
         "`blocks`": (drawn(blocks), 200),
         "`silhouettes`": (drawn(silhouettes), 100),
         "`brush`": (drawn(brush), 100),
+        "`borders`": (drawn(borders), 200),
         "`to_bucket` 0.2 to 0.3": (drawn(bucket), 100),
     }
     rates = cpu_rates(candidates, rounds)

@@ -212,10 +212,10 @@ def masks(
 
 
 def _drawing(kind: str) -> Callable[..., Any]:
-    from pconv.mask_shapes import brush
+    from pconv.mask_shapes import borders, brush
     from pconv.masks import blocks, random_walk, rectangles, strokes
 
-    functions: tuple[Callable[..., Any], ...] = (random_walk, strokes, rectangles, blocks, brush)
+    functions: list[Callable[..., Any]] = [random_walk, strokes, rectangles, blocks, brush, borders]
     drawings = dict(zip(MASK_KINDS, functions, strict=True))
     if kind not in drawings:
         raise ParameterError(f"kind is {kind!r}, wanted one of {', '.join(MASK_KINDS)}")

@@ -8,7 +8,7 @@ import typer
 
 # Said here again because importing the library takes seconds; a test compares.
 METHODS = ("pconv", "mean", "telea", "ns", "biharmonic", "patchmatch")
-MASK_KINDS = ("walk", "strokes", "rectangles", "blocks", "brush")
+MASK_KINDS = ("walk", "strokes", "rectangles", "blocks", "brush", "borders")
 
 FILL_HELP = """Fill the holes of one photo or many.
 

@@ -1,4 +1,4 @@
-"""Masks beyond the paper: free-form brush strokes, hole-share buckets, and variants of given masks.
+"""Masks beyond the paper: brush strokes, missing borders, hole-share buckets, given ones varied.
 
 True is a known pixel and False a hole, as in :mod:`pconv.masks`.
 """
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pconv.errors import MaskError
-from pconv.masks import Mask, Shares, redraw
+from pconv.masks import PAPER_HOLE_SHARES, Mask, Shares, redraw
 from pconv.resizing import resize_mask
 
 BRUSH_HOLE_SHARES: Shares = (0.02, 0.6)
@@ -116,6 +116,43 @@ def to_bucket(
         f"{_MAX_TRIES} strokes and no mask of {height}x{width} pixels with a hole share of "
         f"{target / pixels:.3f} to {high}; wanted a wider bucket or a smaller margin"
     )
+
+
+def borders(
+    rng: np.random.Generator,
+    height: int,
+    width: int,
+    *,
+    hole_share: Shares = PAPER_HOLE_SHARES,
+) -> Mask:
+    """Draw strips along one to four borders, as a picture lacks them that is to be extended.
+
+    Args:
+        rng: Source of all randomness.
+        height: Pixels, from 1 on.
+        width: Pixels, from 1 on.
+        hole_share: Least and most share of holes.
+
+    Returns:
+        True where known, a rectangle of them: bool, shape ``(height, width)``.
+
+    Raises:
+        MaskError: If no draw has an allowed share of holes.
+    """
+    sides = np.array([height, height, width, width])
+
+    def draw() -> Mask:
+        chosen = rng.permutation(4)[: rng.integers(1, 4, endpoint=True)]
+        depths = np.zeros(4, dtype=int)
+        # Depths add up to the largest share at most, so that few draws are refused.
+        shares = rng.uniform(0, hole_share[1] / len(chosen), len(chosen))
+        depths[chosen] = np.rint(shares * sides[chosen])
+        top, bottom, left, right = depths.tolist()
+        known = np.zeros((height, width), dtype=np.bool_)
+        known[top : height - bottom, left : width - right] = True
+        return known
+
+    return redraw(draw, height, width, hole_share, "borders")
 
 
 def vary(rng: np.random.Generator, known: Mask, height: int, width: int) -> Mask:

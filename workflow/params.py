@@ -137,14 +137,18 @@ class MasksParams(Section):
     train: Annotated[Items, Field(description="Training masks.")]
     valid: Annotated[Items, Field(description="Validation masks.")]
     kinds: Annotated[
-        list[Literal["walk", "strokes", "rectangles", "blocks", "brush", "bucket", "folder"]],
+        list[
+            Literal[
+                "walk", "strokes", "rectangles", "blocks", "brush", "borders", "bucket", "folder"
+            ]
+        ],
         Field(min_length=1, description="Kinds of masks, each equally likely."),
     ]
     hole_share_min: Annotated[
-        Share, Field(description="Walks, strokes, rectangles with smaller holes are redrawn.")
+        Share, Field(description="Walks, strokes, rectangles, borders with less are redrawn.")
     ]
     hole_share_max: Annotated[
-        Share, Field(description="Walks and strokes with larger holes are redrawn.")
+        Share, Field(description="Walks, strokes and borders with more are redrawn.")
     ]
     walk_directions: Annotated[Literal[4, 8], Field(description="8 has diagonal moves too.")]
     walk_steps_per_pixel: Annotated[

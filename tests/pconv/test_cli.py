@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 
 from pconv import inpainting
 from pconv.cli import app
-from pconv.cli_options import METHODS
+from pconv.cli_options import MASK_KINDS, METHODS
 from pconv.images import read_image, read_mask
 from pconv.unet import PConvUNet
 from pconv.weights import save_weights
@@ -260,7 +260,7 @@ class TestHelp:
 class TestMasks:
     """`pconv masks`."""
 
-    @pytest.mark.parametrize("kind", ["walk", "strokes", "rectangles", "blocks", "brush"])
+    @pytest.mark.parametrize("kind", MASK_KINDS)
     def test_values(self, kind: str) -> None:
         """So many masks of a size, the same from the same seed, others from another."""
         for folder, seed in (("one", "1"), ("again", "1"), ("other", "2")):

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import ndimage, stats
 
 from pconv.errors import MaskError
-from pconv.mask_shapes import brush, to_bucket, vary
+from pconv.mask_shapes import borders, brush, to_bucket, vary
 from pconv.masks import (
     blocks,
     fold,
@@ -25,7 +25,7 @@ from tests.strategies import known_masks, seeds, sides
 
 Mask = NDArray[np.bool_]
 Generator = Callable[..., Mask]
-GENERATORS = [random_walk, strokes, rectangles, blocks, silhouettes, brush]
+GENERATORS = [random_walk, strokes, rectangles, blocks, silhouettes, brush, borders]
 FEW = settings(deadline=None, max_examples=25)
 ANY = (0.0, 1.0)
 AXES = [(-1, 0), (1, 0), (0, -1), (0, 1)]
@@ -359,6 +359,31 @@ class TestToBucket:
         """A bucket that no mask can meet is refused before drawing."""
         with pytest.raises(MaskError, match=f"margin of {margin} px"):
             to_bucket(np.random.default_rng(0), 32, 32, low=low, high=high, margin_px=margin)
+
+
+class TestBorders:
+    """The promises of ``borders``."""
+
+    @FEW
+    @given(sides, sides, seeds)
+    def test_values(self, height: int, width: int, seed: int) -> None:
+        """What is known is one rectangle; what is not, strips as long as the picture."""
+        known = borders(np.random.default_rng(seed), height, width)
+        rows, columns = known.any(axis=1), known.any(axis=0)
+        assert np.array_equal(known, np.outer(rows, columns))
+        for shown in (rows, columns):
+            assert np.count_nonzero(np.diff(shown.astype(int))) <= 2
+            assert np.count_nonzero(np.diff(shown.astype(int), prepend=0, append=0)) == 2
+
+    def test_values_all(self) -> None:
+        """Every set of borders comes, each border as often as any other."""
+        missing = [
+            tuple(bool(~edge.any()) for edge in (known[0], known[-1], known[:, 0], known[:, -1]))
+            for known in (borders(np.random.default_rng([3, i]), 64, 96) for i in range(1200))
+        ]
+        assert len(set(missing)) == 15
+        shares = np.mean(missing, axis=0)
+        assert shares == pytest.approx(shares.mean(), rel=0.1)
 
 
 class TestVary:

@@ -168,7 +168,9 @@ class TestMakeMasks:
 class TestDrawMask:
     """The promises of ``draw_mask``."""
 
-    @pytest.mark.parametrize("kind", ["walk", "strokes", "rectangles", "blocks", "brush", "bucket"])
+    @pytest.mark.parametrize(
+        "kind", ["walk", "strokes", "rectangles", "blocks", "brush", "borders", "bucket"]
+    )
     def test_smoke(self, kind: str) -> None:
         """Every kind that params.yaml may name can be drawn."""
         known = draw_mask(np.random.default_rng(0), kind, masks_params(), [])
@@ -181,10 +183,11 @@ class TestDrawMask:
         assert known[:3].all()
 
     def test_values_hole_shares(self) -> None:
-        """The paper's kinds keep to the hole shares of the parameters, rectangles to their own."""
+        """Kinds keep to the hole shares of the parameters, rectangles to their own."""
         changed = {"hole_share_min": 0.2, "hole_share_max": 0.3, "rectangles_hole_share_max": 0.25}
         params = masks_params(**changed)
-        for kind, most in (("walk", 0.3), ("strokes", 0.3), ("rectangles", 0.25)):
+        most_of = {"walk": 0.3, "strokes": 0.3, "rectangles": 0.25, "borders": 0.3}
+        for kind, most in most_of.items():
             for seed in range(20):
                 known = draw_mask(np.random.default_rng(seed), kind, params, [])
                 assert 0.2 <= 1 - known.mean() <= most

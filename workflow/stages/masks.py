@@ -14,7 +14,7 @@ import numpy as np
 from pconv.atomic import atomic_folder
 from pconv.errors import DataError, MaskError
 from pconv.images import GREY_THRESHOLD, read_mask, write_mask
-from pconv.mask_shapes import brush, to_bucket, vary
+from pconv.mask_shapes import borders, brush, to_bucket, vary
 from pconv.masks import Mask, blocks, random_walk, rectangles, strokes
 from workflow.command import run_command
 from workflow.kinds_table import KINDS_FILE, write_kinds
@@ -148,6 +148,15 @@ def _draw_rectangles(rng: np.random.Generator, params: MasksParams) -> Mask:
     )
 
 
+def _draw_borders(rng: np.random.Generator, params: MasksParams) -> Mask:
+    return borders(
+        rng,
+        params.size_px,
+        params.size_px,
+        hole_share=(params.hole_share_min, params.hole_share_max),
+    )
+
+
 def _draw_bucket(rng: np.random.Generator, params: MasksParams) -> Mask:
     return to_bucket(
         rng,
@@ -174,6 +183,7 @@ _DRAW: dict[str, Callable[[np.random.Generator, MasksParams], Mask]] = {
     "rectangles": _draw_rectangles,
     "blocks": lambda rng, params: blocks(rng, params.size_px, params.size_px),
     "brush": lambda rng, params: brush(rng, params.size_px, params.size_px),
+    "borders": _draw_borders,
     "bucket": _draw_bucket,
 }
 
