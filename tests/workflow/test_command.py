@@ -1,11 +1,14 @@
 """What every command of the pipeline has in common."""
 
 import os
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests.project_copy import ROOT
 from workflow.command import use_this_python
 
 
@@ -20,3 +23,19 @@ def test_use_this_python(monkeypatch: pytest.MonkeyPatch, path: str | None) -> N
     first, *others = os.environ["PATH"].split(os.pathsep)
     assert Path(first) == Path(sys.executable).parent
     assert others == (path or os.defpath).split(os.pathsep)
+
+
+@pytest.mark.parametrize("stage", ["augment", "evaluate", "masks", "report", "sample", "train"])
+def test_interrupted_import(tmp_path: Path, stage: str) -> None:
+    """Ctrl-C while a stage still imports ends it without a traceback."""
+    for package in ("numpy", "torch"):
+        (tmp_path / f"{package}.py").write_text("raise KeyboardInterrupt\n")
+    done = subprocess.run(
+        [sys.executable, "-m", f"workflow.stages.{stage}"],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, "")

@@ -236,6 +236,21 @@ class TestWriteReport:
             one, other = (first / file).read_bytes(), (second / file).read_bytes()
             assert one.replace(bytes(reported.root), bytes(project.root)) == other, file
 
+    def test_interrupted(self, project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Ctrl-C while pictures are drawn leaves the report before it as it was."""
+        outputs = project.write()
+        files = [path for path in outputs.page.parent.rglob("*") if path.is_file()]
+        before = {path: path.read_bytes() for path in files}
+        project.edit(lambda table: table.assign(psnr_hole=table["psnr_hole"].astype(float) + 1))
+
+        def interrupt(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(gallery, "draw_all", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            project.write()
+        assert {path: path.read_bytes() for path in files} == before
+
     def test_shards_do_not_matter(self, undrawn: Project) -> None:
         """The numbers are the same whatever the number of shards."""
         before = undrawn.write("a")

@@ -124,12 +124,14 @@ def write_report(params: ReportParams, inputs: Inputs, outputs: Outputs) -> None
         augmented=inputs.augmented,
         train_masks=inputs.train_masks,
     )
-    # Only now: all that can be wrong with what was given has been read.
-    _write_tables(numbers, inputs, outputs)
+    facts = _facts(params, inputs, about)
+    # Only now, and the slow part first: what is wrong with the inputs, or an interrupt while it
+    # draws, leaves the report before it whole.
     with atomic_folder(outputs.figures) as folder:
         shown = gallery.draw_all(material, folder)
         (folder / SHARE_FILE).write_text(share_csv(numbers.summary), encoding="utf-8")
-    write_page(outputs.page, _content(numbers, material, shown, _facts(params, inputs, about)))
+    _write_tables(numbers, inputs, outputs)
+    write_page(outputs.page, _content(numbers, material, shown, facts))
 
 
 def _numbers(
