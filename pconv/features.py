@@ -56,8 +56,8 @@ class VGG16Features(nn.Module):
         """Return the activations after pool1, pool2 and pool3.
 
         Args:
-            images_01: RGB, of the weights' precision or under autocast, values 0..1, shape
-                ``(B, 3, H, W)``, sides of 8 px or more.
+            images_01: RGB, floating point, values 0..1, shape ``(B, 3, H, W)``, sides of 8 px or
+                more; computed in the weights' precision, or autocast's.
 
         Returns:
             Shapes ``(B, 64, H/2, W/2)``, ``(B, 128, H/4, W/4)`` and ``(B, 256, H/8, W/8)``,
@@ -68,7 +68,8 @@ class VGG16Features(nn.Module):
             ImageError: If the images are integers, hence not in 0..1.
         """
         _check_images(images_01)
-        x = (images_01 - self.mean) / self.std
+        # Images of float64 are as good as any others, but no convolution takes two precisions.
+        x = ((images_01 - self.mean) / self.std).to(self.mean.dtype)
         pooled = []
         for place, layer in enumerate(self.features):
             if not isinstance(layer, nn.Conv2d):

@@ -95,7 +95,7 @@ def total_variation_loss(composite: Tensor, mask: Tensor) -> Tensor:
     region = (window_sum(mask == 0, (3, 3), padding=(1, 1)) > 0).to(torch.float32)
     across = composite.diff(dim=3).abs() * region[..., 1:] * region[..., :-1]
     down = composite.diff(dim=2).abs() * region[..., 1:, :] * region[..., :-1, :]
-    return (_sum(across) + _sum(down)) / composite[0].numel()
+    return (_sum(across) + _sum(down)) / math.prod(composite.shape[1:])
 
 
 def perceptual_loss(
@@ -149,7 +149,7 @@ def gram(features: Tensor) -> Tensor:
         else:
             flat = features.float().flatten(2)  # (B, C, H·W)
             sums = flat @ flat.transpose(1, 2)
-        return sums / features[0].numel()
+        return sums / math.prod(features.shape[1:])
 
 
 def bf16_products(features: Tensor) -> Tensor:

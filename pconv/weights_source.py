@@ -42,7 +42,9 @@ def weights_file(weights: str | Path | None = None) -> Iterator[Path]:
         return
     named = None if weights is None else str(weights)
     if named is None:
-        yield shipped_weights() or _last_trained()
+        yield shipped_weights() or _last_trained(
+            ", or fill without a network: method telea, ns, biharmonic, patchmatch or mean"
+        )
     elif not named:
         raise WeightsError("the name of the weights is empty; wanted a file, or none at all")
     elif named == LAST:
@@ -60,13 +62,13 @@ def shipped_weights() -> Path | None:
     return next((path for path in found if path.is_file()), None)
 
 
-def _last_trained() -> Path:
+def _last_trained(also: str = "") -> Path:
+    """Return the last training's weights; ``also`` ends the advice where there are none."""
     if LAST_TRAINED.is_file():
         return LAST_TRAINED
     raise WeightsError(
         f"{LAST_TRAINED}: no trained weights here; train some with `make repro` (minutes with the "
-        f"sample photographs), name a file with --weights or {VARIABLE}, or fill without a "
-        "network: method telea, ns, biharmonic, patchmatch or mean"
+        f"sample photographs), or name a file, here or in {VARIABLE}{also}"
     )
 
 

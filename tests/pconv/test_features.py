@@ -105,6 +105,14 @@ class TestVGG16Features:
         with pytest.raises(ShapeError, match="8 px or more"):
             random_features(torch.rand(shape))
 
+    def test_float64(self, random_features: VGG16Features) -> None:
+        """Images of float64 are computed in the weights' precision."""
+        image = torch.rand(1, 3, 16, 16, dtype=torch.float64)
+        for found, wanted in zip(
+            random_features(image), random_features(image.float()), strict=True
+        ):
+            torch.testing.assert_close(found, wanted)
+
     def test_raises_on_integers(self, random_features: VGG16Features) -> None:
         """Eight-bit images, which would pass as far too bright, are refused."""
         with pytest.raises(ImageError, match="divide 8-bit values by 255"):

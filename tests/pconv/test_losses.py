@@ -242,6 +242,10 @@ class TestStyleLoss:
             result[0].double(), flat @ flat.T / flat.numel(), rtol=1e-5, atol=0
         )
 
+    def test_gram_of_none(self) -> None:
+        """An empty batch has no matrices, and that is no error."""
+        assert gram(torch.zeros(0, 4, 8, 8)).shape == (0, 4, 4)
+
     @pytest.mark.parametrize("order", [torch.channels_last, torch.contiguous_format])
     @pytest.mark.parametrize("size", [(96, 128), (64, 64), (5, 7)])
     def test_bf16_products(self, size: tuple[int, int], order: torch.memory_format) -> None:
