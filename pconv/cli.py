@@ -4,6 +4,7 @@ Exit status 0 is success and 2 bad input, which is told without a traceback. The
 imported when a command runs, so that help and completion answer at once.
 """
 
+import logging
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -345,6 +346,8 @@ def export(
     from pconv.fill_files import refuse_overwriting
     from pconv.weights_source import weights_file
 
+    # A line for each operation that the exporter would fold if it could.
+    logging.getLogger("onnxscript.optimizer").setLevel(logging.ERROR)
     if out.suffix.lower() != ".onnx":
         raise ParameterError(f"{out}: the network is written as ONNX; wanted a name in .onnx")
     with weights_file(weights) as path:

@@ -1,5 +1,6 @@
 """The command: what it does, what it says, and how it ends."""
 
+import logging
 import os
 import re
 import subprocess
@@ -369,6 +370,15 @@ class TestInfo:
 
 class TestExport:
     """`pconv export`."""
+
+    def test_quiet(self, caplog: pytest.LogCaptureFixture) -> None:
+        """It tells what it wrote and how exact that is, not what the exporter thinks of it."""
+        pytest.importorskip("onnxscript")
+        save_weights("a.safetensors", PConvUNet(width=2, levels=2, mask_channel=True))
+        result = pconv("export", "a.safetensors", "-o", "a.onnx")
+        assert result.exit_code == 0
+        assert result.output.startswith("a.safetensors -> a.onnx (")
+        assert not [one for one in caplog.records if one.levelno >= logging.WARNING]
 
     def test_raises(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Without the packages the message says which to install, and the status is 2."""
