@@ -42,6 +42,7 @@ LossFunction = Callable[[Tensor, Tensor], dict[str, Tensor]]
 
 PICTURE_ROWS = 4
 _CUDA_CHECK_STEPS = 50  # reading a loss waits for the GPU, so it is read this seldom
+_SIGN_OF_LIFE_S = 60  # how often a log without a progress bar is told how far the epoch has come
 # The widest instructions that convolutions on a CPU use; with others sums round otherwise.
 _INSTRUCTIONS = "ONEDNN_MAX_CPU_ISA"
 _DIGITS = 6  # of the numbers in the log
@@ -195,6 +196,7 @@ class _Run:
         left = self.batches.of_epoch(epoch)[done:, mine]
         coming = self.loader.batches(left)
         started, waited_before = time.perf_counter(), self.loader.waited_s
+        told = started
         for _ in range(len(left)):
             self._stop_if_asked()
             rate = self.plan.learning_rate_after(self.progress.step / self.batches.steps)
@@ -203,6 +205,9 @@ class _Run:
             bar.update(self.plan.batch_size)
             if self.ranks.device.type != "cuda" or len(self._unread) >= _CUDA_CHECK_STEPS:
                 bar.set_postfix(self._read_losses(), refresh=False)
+            if bar.disable and time.perf_counter() >= told + _SIGN_OF_LIFE_S:
+                told = time.perf_counter()
+                self._tell_step(epoch)
         self._read_losses()
         seconds = time.perf_counter() - started
         return {
@@ -210,6 +215,15 @@ class _Run:
             "images_per_s": len(left) * self.plan.batch_size / seconds,
             "wait_share": (self.loader.waited_s - waited_before) / seconds,
         }
+
+    def _tell_step(self, epoch: int) -> None:
+        if self.ranks.is_first:
+            steps = self.batches.steps
+            step = self.progress.step - (epoch - 1) * steps
+            log.info(
+                "%s epoch %d of %d: step %d of %d",
+                *(self.plan.kind, epoch, self.plan.epochs, step, steps),
+            )
 
     def _read_losses(self) -> dict[str, float]:
         """Add up the losses not read yet; return the newest.

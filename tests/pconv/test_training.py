@@ -135,6 +135,17 @@ class TestTrain:
             run(tmp_path, stop_after_s=0)
         assert [path.name for path in tmp_path.glob("*.pt")] == ["step-000000000.pt"]
 
+    def test_sign_of_life(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Where there is no progress bar, the log tells how far a long epoch has come."""
+        monkeypatch.setattr(training, "_SIGN_OF_LIFE_S", 0)
+        with caplog.at_level(logging.INFO):
+            run(tmp_path / "state")
+        told = [line for line in caplog.messages if ": step " in line]
+        assert len(told) == PLAN.epochs * STEPS
+        assert told[STEPS] == f"pconv epoch 2 of {PLAN.epochs}: step 1 of {STEPS}"
+
     @pytest.mark.parametrize(
         "plan",
         [replace(PLAN, seed=2), replace(PLAN, learning_rate=1e-3)],

@@ -1,7 +1,9 @@
 """The train stage: from folders of pictures to folders of weights."""
 
 import json
+import os
 import shutil
+import subprocess
 import sys
 from contextlib import nullcontext
 from pathlib import Path
@@ -261,6 +263,31 @@ class TestPlanOf:
         for name, value in PARAMS.model_dump().items():
             if name not in ("kinds", "validation_pairs") and not name.endswith("_weight"):
                 assert getattr(plan, name) == value
+
+
+class TestSlowBf16:
+    """`warn_of_slow_bf16`."""
+
+    @pytest.mark.parametrize("instructions", ["AVX2", "ALL"])
+    def test_values(self, instructions: str) -> None:
+        """It speaks where the CPU has no AVX-512, or may not use it, and else is silent."""
+        done = subprocess.run(
+            [sys.executable, "-c", "from workflow.stages import train as t; t.warn_of_slow_bf16()"],
+            env=os.environ | {"ONEDNN_MAX_CPU_ISA": instructions},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        is_quick = instructions == "ALL" and "avx512bw" in Path("/proc/cpuinfo").read_text()
+        assert ("many times slower" in done.stderr) != is_quick
+
+    def test_asked_for(self, folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+        """A training on a CPU asks for it if it is to be in bf16, and only then."""
+        asked: list[str] = []
+        monkeypatch.setattr(stage, "warn_of_slow_bf16", lambda: asked.append("bf16"))
+        for precision in ("float32", "bf16"):
+            train_networks(PARAMS.model_copy(update={"precision": precision}), **folders)
+        assert asked == ["bf16"]
 
 
 class TestCode:

@@ -9,6 +9,8 @@ when the same command is given again. Under ``torchrun`` it runs on several devi
 
 import argparse
 import ctypes
+import logging
+import os
 import platform
 import sys
 import time
@@ -18,6 +20,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from pconv.atomic import atomic_folder
 from pconv.checkpoints import clear_checkpoints
@@ -35,6 +38,8 @@ from workflow.command import run_command
 from workflow.params import TrainParams
 from workflow.stage_params import stage_params
 from workflow.tracking import training_run
+
+log = logging.getLogger(__name__)
 
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3  # of glibc's malloc.h
 _NOT_IN_PLAN = {"kinds", "validation_pairs"}
@@ -76,6 +81,8 @@ def train_networks(
     started = time.monotonic()
     plans = [plan_of(params, kind) for kind in params.kinds]
     ranks = open_ranks(device)
+    if params.precision == "bf16" and ranks.device.type == "cpu":
+        warn_of_slow_bf16()
     data = _training_set(images, masks, state / "packed", ranks)
     held_out = held_out_pairs(raw, valid_masks, params.validation_pairs, data.images.shape[1])
     runs = []
@@ -87,6 +94,18 @@ def train_networks(
             for run in runs:
                 run.write(unfinished / run.plan.kind)
     ranks.barrier()
+
+
+def warn_of_slow_bf16() -> None:
+    """Warn if this CPU computes bf16 by way of float32, a number at a time."""
+    has_onednn = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    if has_onednn and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        log.warning(
+            "train.precision is bf16, which is many times slower than float32 here: this CPU has "
+            "no AVX-512, or ONEDNN_MAX_CPU_ISA=%s keeps it from using it; choose float32, or set "
+            "ONEDNN_MAX_CPU_ISA=ALL",
+            os.environ.get("ONEDNN_MAX_CPU_ISA"),
+        )
 
 
 def forget_checkpoints(params: TrainParams, state: Path) -> None:
