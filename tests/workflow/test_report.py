@@ -772,6 +772,15 @@ class TestShareFigure:
             ends = [tuple(segment[:, 1]) for segment in drawn.lines[2][0].get_segments()]
             np.testing.assert_allclose(ends, wanted)
 
+    def test_pairs_of_a_share(self, reported: Project) -> None:
+        """Below each hole share stands how many pairs its means are of."""
+        evaluation = read_evaluation(reported.inputs.evaluation)
+        figure = share_figure(summarise(evaluation, draws=100, seed=1), {"telea": "Telea"})
+        (axes, _) = figure.axes
+        counts = [int(label.get_text().split("\n")[1]) for label in axes.get_xticklabels()]
+        assert sum(counts) == len(read_pairs(reported.inputs.sample))
+        assert len(set(counts)) > 1
+
     @pytest.mark.parametrize("length", [5, 30, 45])
     def test_legend_fits(self, reported: Project, length: int) -> None:
         """Every method is named, within the figure and below its panels, by long names too."""

@@ -32,7 +32,7 @@ def share_figure(summary: Summary, labels: dict[str, str]) -> Figure:
         summary: The numbers.
         labels: The name of each method in the report.
     """
-    figure = new_figure(WIDTH_PX, _CHART_HEIGHT_PX + 70)
+    figure = new_figure(WIDTH_PX, _CHART_HEIGHT_PX + 90)
     panels = figure.subplots(1, 2)
     present = [share for share in BUCKETS if summary.pick(ALL, share)]
     for axes, metric in zip(panels, ("psnr", "psnr_hole"), strict=True):
@@ -40,7 +40,7 @@ def share_figure(summary: Summary, labels: dict[str, str]) -> Figure:
     _draw_liu(panels[0], present)
     # The whole-picture panel has every method and, first, Liu et al., who shall come last.
     handles, names = (found[1:] + found[:1] for found in panels[0].get_legend_handles_labels())
-    figure.subplots_adjust(0.065, 0.29, 0.985, 0.93, 0.16)
+    figure.subplots_adjust(0.065, 0.32, 0.985, 0.93, 0.16)
     _add_legend(figure, handles, names)
     return figure
 
@@ -113,8 +113,11 @@ def _draw_by_share(
             color=method_colour(method),
             marker=method_marker(method),
         )
-    axes.set(title=METRIC_OF[metric].label, xlabel="Hole share (%)")
-    axes.set_xticks(range(len(present)), [share.removesuffix(" %") for share in present])
+    axes.set(title=METRIC_OF[metric].label, xlabel="Hole share (%), and how many pairs")
+    # A mean of one pair must not look like one of hundreds.
+    counts = [max(entry.pairs for entry in entries[share].values()) for share in present]
+    names = [share.removesuffix(" %") for share in present]
+    axes.set_xticks(range(len(present)), map("{}\n{}".format, names, counts))
 
 
 def _draw_liu(axes: Axes, present: list[str]) -> None:
