@@ -34,6 +34,8 @@ _MODULE_OF = {
 
 def __getattr__(name: str) -> Any:
     """Load a public name, or a submodule such as ``pconv.masks``, at its first use."""
+    if name == "__version__":
+        return import_module("importlib.metadata").version("pconv")
     if name in _MODULE_OF:
         return getattr(import_module(_MODULE_OF[name]), name)
     if name.startswith("_"):

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from importlib.util import find_spec
 from io import TextIOWrapper
 from itertools import pairwise
@@ -98,8 +99,21 @@ app = typer.Typer(
 )
 
 
+def _tell_version(asked: bool) -> None:
+    if asked:
+        typer.echo(version("pconv"))
+        raise typer.Exit
+
+
 @app.callback()
-def pconv() -> None:
+def pconv(
+    _: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_tell_version, is_eager=True, help="Show the version and exit."
+        ),
+    ] = False,
+) -> None:
     """Fill holes in photographs with partial convolutions.
 
     Start with [bold]pconv fill --help[/bold].

@@ -15,8 +15,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from pconv.errors import ImageError, ShapeError, WeightsError
+from pconv.errors import ShapeError, WeightsError
 from pconv.torch_files import UNREADABLE, load_torch_file
+from pconv.value_range import check_01
 
 # Of the training set of the ImageNet weights (Krizhevsky's ILSVRC 2012), for values in 0..1.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -124,10 +125,7 @@ def _check_images(images: Tensor) -> None:
             f"images: shape {tuple(images.shape)}; VGG-16 up to pool3 wants (B, 3, H, W) "
             f"with sides of {SMALLEST_SIDE_PX} px or more"
         )
-    if not images.is_floating_point():
-        raise ImageError(
-            f"images: {images.dtype}; wanted floating point in 0..1, so divide 8-bit values by 255"
-        )
+    check_01("images", images)
 
 
 def _he_normal(model: VGG16Features, seed: int) -> dict[str, Tensor]:

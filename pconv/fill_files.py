@@ -16,7 +16,7 @@ from pconv.errors import (
     ParameterError,
     is_lack_of_memory,
 )
-from pconv.hole_marks import HoleMarks, known_pixels
+from pconv.hole_marks import TRANSPARENT, HoleMarks, known_pixels
 from pconv.inpainting import Inpainter
 from pconv.photo_files import SUFFIXES, check_ending, read_photo, write_photo
 
@@ -154,6 +154,9 @@ def fill_file(job: Job, inpainter: Inpainter, marks: HoleMarks, *, overwrite: bo
         with named_mask_errors(mask_path or photo_path):
             known = known_pixels(photo, mask_path, marks)
             filled = inpainter(photo.upright, known)
+        if mask_path is None and marks.colour == TRANSPARENT:
+            # A soft eraser leaves pixels half transparent, which a fill that is seen is not.
+            filled[~known, -1] = np.iinfo(filled.dtype).max
         write_photo(result, photo.with_upright(filled))
     return 1 - np.count_nonzero(known) / known.size
 

@@ -10,6 +10,7 @@ and size of the picture, and known pixels come back as they were, bit for bit.
 
 import difflib
 from collections.abc import Sequence
+from functools import partial
 from typing import Unpack, cast
 
 import cv2
@@ -93,9 +94,10 @@ def inpaint(
         image: A Pillow image (L, LA, RGB, RGBA, I;16), or an array of uint8, uint16, or floating
             point in 0..1, shape ``(H, W)`` or ``(H, W, C)`` with 1 to 4 channels: grey, grey and
             alpha, RGB, RGBA. What lies under holes is ignored, but has to be in range too.
+            Transparent pixels that are known count with the colour that they hide.
         mask: True, 1 or 255 where known, False or 0 in holes; shape ``(H, W)``, or a Pillow image.
         weights: For the network: a file, an MLflow URI (``models:/…``, ``runs:/…``), ``last`` for
-            the last training in the current folder, a network (put into evaluation mode), or none
+            the last training in the current folder, a network (run in evaluation mode), or none
             for what ``PCONV_WEIGHTS`` names, or else the weights that ship.
         method: ``pconv`` for the network, or one of `pconv.baselines.METHODS`, which work in
             8 bits.
@@ -112,7 +114,8 @@ def inpaint(
         MaskError: If the mask isn't binary, has no known pixel, or looks inverted.
         ShapeError: If mask and picture differ in size.
         WeightsError: If there are no weights, or the file is not one of ours.
-        ParameterError: If method, device, an option or a size does not exist.
+        ParameterError: If method, device, an option or a size does not exist, or the weights are
+            something else.
     """
     return Inpainter(weights=weights, method=method, device=device, **options)(image, mask)
 
@@ -294,15 +297,15 @@ def check_method(name: str) -> None:
 def _without_network(method: str) -> WindowFill:
     """Return a non-learning method as a fill of windows; it works in 8 bits."""
     check_method(method)
+    return partial(_fill_in_8_bits, method)
 
-    def fill(images: Floats, known: Mask) -> Floats:
-        filled = [
-            fill_without_network(method, from_01(image, np.dtype(np.uint8)), mask)
-            for image, mask in zip(images, known, strict=True)
-        ]
-        return as_01(np.stack(filled))
 
-    return fill
+def _fill_in_8_bits(method: str, images: Floats, known: Mask) -> Floats:
+    filled = [
+        fill_without_network(method, from_01(image, np.dtype(np.uint8)), mask)
+        for image, mask in zip(images, known, strict=True)
+    ]
+    return as_01(np.stack(filled))
 
 
 def _known(name: object, names: Sequence[str]) -> str:

@@ -9,13 +9,14 @@ that can occur exactly, whatever the precision of the features. Masks carry no g
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from itertools import product
+from typing import Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pconv.errors import ShapeError
+from pconv.errors import ParameterError, ShapeError
 
 Pair = tuple[int, int]
 
@@ -36,7 +37,11 @@ class Windows(NamedTuple):
 
 @torch.no_grad()
 def window_sum(
-    mask: Tensor, kernel_size: Pair, stride: Pair = (1, 1), padding: Pair = (0, 0)
+    mask: Tensor,
+    kernel_size: Pair,
+    stride: Pair = (1, 1),
+    padding: Pair = (0, 0),
+    dilation: Pair = (1, 1),
 ) -> Tensor:
     """Count the known values in each window: ``sum(M)`` of Eq. 1 over one group of channels.
 
@@ -45,6 +50,7 @@ def window_sum(
         kernel_size: Height and width of the window.
         stride: Steps between windows.
         padding: Rows and columns of hole added on either side.
+        dilation: Steps between what a window sees.
 
     Returns:
         The exact counts as float32, ``(B, 1, H', W')``.
@@ -53,8 +59,27 @@ def window_sum(
     if mask.shape[1] > 1:
         known = known.sum(dim=1, keepdim=True)
     padded = F.pad(known, (padding[1], padding[1], padding[0], padding[0]))
+    if dilation != (1, 1):
+        return _dilated_sum(padded, kernel_size, stride, dilation)
     # Not a convolution with ones: autocast would round it and cuDNN may take an inexact algorithm.
     return F.avg_pool2d(padded, kernel_size, stride, divisor_override=1)
+
+
+def _dilated_sum(known: Tensor, kernel_size: Pair, stride: Pair, dilation: Pair) -> Tensor:
+    """Add up what each place of the window sees, a place at a time."""
+    ends = [
+        length - step * (side - 1)
+        for length, step, side in zip(known.shape[2:], dilation, kernel_size, strict=True)
+    ]
+    seen = [
+        known[
+            ...,
+            y * dilation[0] : y * dilation[0] + ends[0] : stride[0],
+            x * dilation[1] : x * dilation[1] + ends[1] : stride[1],
+        ]
+        for y, x in product(*map(range, kernel_size))
+    ]
+    return torch.stack(seen).sum(dim=0)
 
 
 @torch.no_grad()
@@ -113,8 +138,9 @@ def partial_conv2d(
     mask: Tensor | Sequence[Tensor],
     weight: Tensor,
     bias: Tensor | None = None,
-    stride: Pair = (1, 1),
-    padding: Pair = (0, 0),
+    stride: int | Pair = 1,
+    padding: int | Pair = 0,
+    dilation: int | Pair = 1,
 ) -> tuple[Tensor, Tensor]:
     """Convolve the known pixels only, and grow the mask (Eq. 1 and 2).
 
@@ -130,6 +156,7 @@ def partial_conv2d(
         bias: ``(D,)`` or none; added after scaling, where something known is seen.
         stride: Steps between windows.
         padding: Rows and columns of hole added on either side.
+        dilation: Steps between what a window sees.
 
     Returns:
         The features, ``(B, D, H', W')``, zero where nothing known is seen, and the new mask in the
@@ -137,15 +164,26 @@ def partial_conv2d(
 
     Raises:
         ShapeError: If images, masks and kernel do not fit together.
+        ParameterError: If stride, padding or dilation are no numbers, such as ``"same"``.
     """
+    step, border, apart = (
+        _pair("stride", stride),
+        _pair("padding", padding),
+        _pair("dilation", dilation),
+    )
     images = (image,) if isinstance(image, Tensor) else tuple(image)
     masks = (mask,) if isinstance(mask, Tensor) else tuple(mask)
     _check_shapes(images, masks, weight)
-    seen, total = _count(images, masks, (weight.shape[2], weight.shape[3]), stride, padding)
-    windows = look(seen, total, images[0].dtype)
+    kernel_size = (weight.shape[2], weight.shape[3])
+    seen = [
+        window_sum(known, kernel_size, step, border, apart) * (group.shape[1] // known.shape[1])
+        for group, known in zip(images, masks, strict=True)  # a one-channel mask counts C times
+    ]
+    total = weight[0].numel()
+    windows = look(torch.stack(seen).sum(dim=0), total, images[0].dtype)
     parts = torch.split(weight, [group.shape[1] for group in images], dim=1)
     features = [
-        F.conv2d(only_known(group, known), part, stride=stride, padding=padding)
+        F.conv2d(only_known(group, known), part, None, step, border, apart)
         for group, known, part in zip(images, masks, parts, strict=True)
     ]
     # W of the concatenation times the concatenation is the sum over its parts.
@@ -164,7 +202,13 @@ class PartialConv2d(nn.Conv2d):
         kernel_size: Side, or height and width, of the window.
         stride: Steps between windows.
         padding: Rows and columns of hole added on either side.
+        dilation: Steps between what a window sees.
         bias: Whether each filter has a bias; leave it out in front of a batch norm.
+        device: Of the parameters.
+        dtype: Of the parameters.
+
+    Raises:
+        ParameterError: If stride, padding or dilation are no numbers, such as ``"same"``.
     """
 
     def __init__(
@@ -174,33 +218,32 @@ class PartialConv2d(nn.Conv2d):
         kernel_size: int | Pair,
         stride: int | Pair = 1,
         padding: int | Pair = 0,
+        dilation: int | Pair = 1,
+        *,
         bias: bool = True,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__(in_channels, out_channels, kernel_size, stride, padding, bias=bias)
+        steps = {"stride": stride, "padding": padding, "dilation": dilation}
+        numbers: dict[str, Any] = {name: _pair(name, value) for name, value in steps.items()}
+        super().__init__(
+            in_channels, out_channels, kernel_size, bias=bias, device=device, dtype=dtype, **numbers
+        )
 
     def forward(  # type: ignore[override]  # a partial convolution takes a mask as well
         self, image: Tensor | Sequence[Tensor], mask: Tensor | Sequence[Tensor]
     ) -> tuple[Tensor, Tensor]:
         """Return the features and the new mask; arguments as in :func:`partial_conv2d`."""
-        stride = (self.stride[0], self.stride[1])
-        padding = (int(self.padding[0]), int(self.padding[1]))
-        return partial_conv2d(image, mask, self.weight, self.bias, stride, padding)
+        steps = [cast(Pair, pair) for pair in (self.stride, self.padding, self.dilation)]
+        return partial_conv2d(image, mask, self.weight, self.bias, *steps)
 
 
-def _count(
-    images: Sequence[Tensor],
-    masks: Sequence[Tensor],
-    kernel_size: Pair,
-    stride: Pair,
-    padding: Pair,
-) -> tuple[Tensor, int]:
-    """Return ``sum(M)`` and ``sum(1)`` over all groups; a one-channel mask counts C times."""
-    seen = [
-        window_sum(mask, kernel_size, stride, padding) * (image.shape[1] // mask.shape[1])
-        for image, mask in zip(images, masks, strict=True)
-    ]
-    channels = sum(image.shape[1] for image in images)
-    return torch.stack(seen).sum(dim=0), channels * kernel_size[0] * kernel_size[1]
+def _pair(name: str, value: int | Pair) -> Pair:
+    """Return height and width of what may be one number for both."""
+    both = tuple(value) if isinstance(value, Sequence) else (value, value)
+    if len(both) != 2 or not all(isinstance(number, int) for number in both):
+        raise ParameterError(f"{name} is {value!r}; wanted an integer, or one for height and width")
+    return both
 
 
 def _check_shapes(images: Sequence[Tensor], masks: Sequence[Tensor], weight: Tensor) -> None:

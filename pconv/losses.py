@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from pconv.errors import ParameterError, ShapeError
 from pconv.features import VGG16Features
 from pconv.layers import window_sum
+from pconv.value_range import check_01
 
 _PIXELS_A_PART = 2048  # of a sum over pixels on a GPU
 
@@ -226,6 +227,7 @@ class InpaintingLoss(nn.Module):
 
         Raises:
             ShapeError: If the three tensors do not fit together.
+            ImageError: If output or image are of integers, hence not in 0..1.
         """
         terms = self.per_image(output, image, mask, truth)
         return {name: term.mean() for name, term in terms.items()}
@@ -250,7 +252,7 @@ class InpaintingLoss(nn.Module):
                 method without learning has. It is then its own composite, and VGG-16 runs
                 on it once and not twice.
         """
-        _check_shapes(output, image, mask)
+        _check_input(output, image, mask)
         composite = output if keeps_known else torch.where(mask.bool(), image, output)
         weights = self.weights
         terms = {}
@@ -295,7 +297,7 @@ def _activations(
     return [half[0] for half in halves], [half[1] for half in halves]
 
 
-def _check_shapes(output: Tensor, image: Tensor, mask: Tensor) -> None:
+def _check_input(output: Tensor, image: Tensor, mask: Tensor) -> None:
     batch, _, *size = output.shape
     fits = (
         image.shape[0] in (1, batch)
@@ -307,6 +309,8 @@ def _check_shapes(output: Tensor, image: Tensor, mask: Tensor) -> None:
             f"output {tuple(output.shape)}, image {tuple(image.shape)}, mask {tuple(mask.shape)}; "
             "wanted (B, 3, H, W) twice and (B, 1, H, W)"
         )
+    check_01("output", output)
+    check_01("image", image)
 
 
 def _sum(values: Tensor) -> Tensor:

@@ -1,17 +1,19 @@
 """The network as a fill of windows, from a file of weights or as it is."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import TypedDict, Unpack
 
 import numpy as np
 import torch
+from torch import nn
 
 from pconv.errors import ParameterError, WeightsError
 from pconv.unet import Fill, UNet, mirrored
-from pconv.weights import load_weights
-from pconv.weights_header import read_about
+from pconv.weights import load_weights, unwrapped
 from pconv.weights_source import weights_file
 from pconv.windows import Floats, Mask
 
@@ -19,10 +21,9 @@ log = logging.getLogger(__name__)
 
 Weights = str | Path | UNet
 
-_TRAINED_AT = "size_px"  # what a weights file's header calls the side of the training images
 _USUAL_SIZE_PX = 256
 SMALLEST_WINDOW_PX = 8
-_LARGEST_TOLD_PX = 2**16  # of training images: more is no size but damage
+_CHANNELS = 3
 
 
 class NetworkOptions(TypedDict, total=False):
@@ -44,17 +45,27 @@ class NetworkFill:
     """Fills windows with a network.
 
     Args:
-        network: In evaluation mode, on its device.
-        trained_at_px: Side of the images it was trained on.
+        network: On its device. It is run in evaluation mode, and then left as it was.
         options: How to run it.
+
+    Attributes:
+        trained_at_px: Side of the images that the network was trained on, or else the usual one.
+
+    Raises:
+        WeightsError: If it has not three channels on either side.
     """
 
-    def __init__(
-        self, network: UNet, trained_at_px: int, **options: Unpack[NetworkOptions]
-    ) -> None:
-        self.trained_at_px = trained_at_px
+    def __init__(self, network: UNet, **options: Unpack[NetworkOptions]) -> None:
+        sizes = network.hyperparameters()
+        if (sizes["in_channels"], sizes["out_channels"]) != (_CHANNELS, _CHANNELS):
+            raise WeightsError(
+                f"the network takes {sizes['in_channels']} channels and makes "
+                f"{sizes['out_channels']}; wanted one for RGB, {_CHANNELS} and {_CHANNELS}"
+            )
+        told = network.trained_at_px or 0
+        self.trained_at_px = told if told >= SMALLEST_WINDOW_PX else _USUAL_SIZE_PX
         first = next(network.parameters())
-        self.device, self._dtype = first.device, first.dtype
+        self._network, self.device, self._dtype = network, first.device, first.dtype
         self._half = options.get("half", False)
         run: Fill = torch.compile(network) if options.get("compile") else network
         self._run = mirrored(run) if options.get("mirror") else run
@@ -65,9 +76,27 @@ class NetworkFill:
         image = torch.from_numpy(images).to(self.device, self._dtype)
         image = image.permute(0, 3, 1, 2).contiguous()
         mask = torch.from_numpy(np.ascontiguousarray(known)).to(self.device)[:, None]
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._half):
+        with (
+            _in_evaluation(self._network),
+            torch.autocast(self.device.type, torch.bfloat16, enabled=self._half),
+        ):
             output = self._run(image, mask)
         return output.float().clamp(0, 1).permute(0, 2, 3, 1).cpu().numpy()
+
+
+@contextmanager
+def _in_evaluation(network: nn.Module) -> Iterator[None]:
+    """Run a network in evaluation mode, and leave each of its modules as it was.
+
+    In training mode a fill would depend on what else is filled, and change the batch norms.
+    """
+    training = [module for module in network.modules() if module.training]
+    network.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
 
 
 def network_fill(
@@ -84,11 +113,19 @@ def network_fill(
 
     Raises:
         WeightsError: If there are no weights, or the file is not one of ours.
-        ParameterError: If there is no such device.
+        ParameterError: If there is no such device, or the weights are something else.
     """
-    if isinstance(weights, UNet):
-        network = weights if device is None else weights.to(_device(device))
-        return NetworkFill(network.eval(), _USUAL_SIZE_PX, **options)
+    if isinstance(weights, nn.Module):
+        network = unwrapped(weights)
+        if isinstance(network, UNet):
+            return NetworkFill(
+                network if device is None else network.to(_device(device)), **options
+            )
+    if not isinstance(weights, str | Path | None):
+        raise ParameterError(
+            f"weights is a {type(weights).__name__}; wanted a file, an MLflow URI or a network of "
+            "pconv.unet"
+        )
     with weights_file(weights) as path:
         stamp = path.stat().st_mtime_ns if path.is_file() else 0
         return _loaded(path.absolute(), stamp, str(_device(device)), **options)
@@ -97,23 +134,12 @@ def network_fill(
 @lru_cache(maxsize=2)
 def _loaded(path: Path, stamp: int, device: str, **options: Unpack[NetworkOptions]) -> NetworkFill:
     """Load weights; the last two are kept, and ``stamp`` tells an overwritten file apart."""
-    network = load_weights(path, device)
-    trained_at = read_about(path).get(_TRAINED_AT, "")
-    told = _told_size(path, trained_at) if trained_at.isdecimal() else 0
-    size_px = told if told >= SMALLEST_WINDOW_PX else _USUAL_SIZE_PX
-    log.debug("%s (%d) on %s, windows of %d px", path, stamp, device, size_px)
-    return NetworkFill(network, size_px, **options)
-
-
-def _told_size(path: Path, digits: str) -> int:
-    """Return the size that a header names, in decimal digits."""
-    if len(digits) > len(str(_LARGEST_TOLD_PX)) or int(digits) > _LARGEST_TOLD_PX:
-        shown = digits if len(digits) <= 20 else f"a number of {len(digits)} digits"
-        raise WeightsError(
-            f"{path}: damaged: its header says that {_TRAINED_AT} is {shown}, wanted at most "
-            f"{_LARGEST_TOLD_PX}; save the weights anew"
-        )
-    return int(digits)
+    try:
+        fill = NetworkFill(load_weights(path, device), **options)
+    except WeightsError as error:
+        raise WeightsError(str(error) if str(path) in str(error) else f"{path}: {error}") from error
+    log.debug("%s (%d) on %s, windows of %d px", path, stamp, device, fill.trained_at_px)
+    return fill
 
 
 def _device(name: str | torch.device | None) -> torch.device:

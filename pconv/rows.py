@@ -5,8 +5,12 @@ from typing import NamedTuple
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pconv.errors import ParameterError
 from pconv.layers import Windows, rescale, window_sum
 from pconv.upsampling import upsampled_conv2d
+
+# What torch.nn.utils.spectral_norm, weight_norm and prune call the parameters they replace.
+_MADE_BY_HOOKS = ("weight_orig", "weight_v")
 
 
 class Row(NamedTuple):
@@ -68,11 +72,25 @@ class Layer(nn.Module):
         Returns:
             The features, zero under the holes of the new mask.
         """
-        row, weight = self.row, self.conv.weight
+        row, weight = self.row, self._weight()
         if skip is not None:
             return self._finish(upsampled_conv2d(image, skip, weight), windows)
         features = F.conv2d(image, weight, stride=row.stride, padding=row.kernel // 2)
         return self._finish(features, windows)
+
+    def _weight(self) -> Tensor:
+        """Return the kernels; refuse those that a hook of the convolution would have to make.
+
+        The convolution is not called, so its hooks never run, and what they leave is not trained.
+        """
+        for name in _MADE_BY_HOOKS:
+            if name in self.conv._parameters:
+                raise ParameterError(
+                    f"{self.row.name}: its kernels are made of {name} by a hook that never runs "
+                    "here; use what torch.nn.utils.parametrizations has instead, or for pruning "
+                    "torch.nn.utils.prune.remove"
+                )
+        return self.conv.weight
 
     def _finish(self, features: Tensor, windows: Windows | None) -> Tensor:
         """Scale (Eq. 1), normalise, put zeros under the holes (Eq. 2), apply the nonlinearity.

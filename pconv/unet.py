@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, Literal, TypeVar, cast, get_args
 
 import torch
@@ -14,6 +15,7 @@ from pconv.errors import ParameterError, ShapeError
 from pconv.layers import PartialConv2d, Windows, look, only_known
 from pconv.rows import Layer, Row
 from pconv.upsampling import twice
+from pconv.value_range import check_01
 
 FIGURE_4 = (
     #   name     kernel filters stride norm slope
@@ -89,6 +91,7 @@ class UNet(nn.Module):
     convolution: type[nn.Conv2d]
     encoder: list[Layer]
     decoder: list[Layer]
+    trained_at_px: int | None = None  # side of its training images, if that is known
 
     def __init__(
         self,
@@ -141,8 +144,9 @@ class UNet(nn.Module):
 
         Raises:
             ShapeError: If image and mask do not fit the network or each other.
+            ImageError: If the image is of integers, hence not in 0 to 1.
         """
-        self._check_shapes(image, mask)
+        self._check_input(image, mask)
         height, width = image.shape[2:]
         step = 2**self.levels
         # Not -width % step: torch.compile can't differentiate what has a symbol of that in it.
@@ -215,14 +219,15 @@ class UNet(nn.Module):
             norm.eval()
         return self
 
-    def _check_shapes(self, image: Tensor, mask: Tensor) -> None:
-        """Raise ShapeError unless the image fits the network and the mask the image."""
+    def _check_input(self, image: Tensor, mask: Tensor) -> None:
+        """Raise an error unless the image fits the network and the mask the image."""
         channels = self._sizes["in_channels"]
         if image.ndim != 4 or image.shape[1] != channels or 0 in image.shape:
             raise ShapeError(f"image has shape {tuple(image.shape)}, wanted (B, {channels}, H, W)")
         wanted = (image.shape[0], 1, *image.shape[2:])
         if tuple(mask.shape) != wanted:
             raise ShapeError(f"mask has shape {tuple(mask.shape)}, wanted {wanted}")
+        check_01("image", image)
 
 
 def _norms(layers: list[Layer]) -> list[nn.BatchNorm2d]:
@@ -315,13 +320,13 @@ def mirrored(network: Fill) -> Fill:
     Args:
         network: Called with image ``(B, 3, H, W)`` and mask ``(B, 1, H, W)``.
     """
+    return partial(_mean_of_flips, network)
 
-    def fill(image: Tensor, mask: Tensor) -> Tensor:
-        fills = [network(image.flip(dims), mask.flip(dims)).flip(dims) for dims in _FLIPS]
-        # In pairs: so the sum of a mirrored picture's fills is rounded alike.
-        return ((fills[0] + fills[1]) + (fills[2] + fills[3])) / len(_FLIPS)
 
-    return fill
+def _mean_of_flips(network: Fill, image: Tensor, mask: Tensor) -> Tensor:
+    fills = [network(image.flip(dims), mask.flip(dims)).flip(dims) for dims in _FLIPS]
+    # In pairs: so the sum of a mirrored picture's fills is rounded alike.
+    return ((fills[0] + fills[1]) + (fills[2] + fills[3])) / len(_FLIPS)
 
 
 def composite(output: Tensor, image: Tensor, mask: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, nn
 
 from pconv.atomic import atomic_file
 from pconv.errors import WeightsError
@@ -20,11 +20,14 @@ from pconv.unet import UNet, build_unet
 from pconv.weights_header import ABOUT, LAYOUT, opened
 
 _SIZES = ("in_channels", "out_channels", "width", "levels")
+_TRAINED_AT = "size_px"  # what a header calls the side of the training images
+_LARGEST_TOLD_PX = 2**16  # of training images: more is no size but damage
+_WRAPPERS = ("_orig_mod", "module")  # where torch.compile and DataParallel keep what they wrap
 
 
 def save_weights(
     path: Path | str,
-    model: UNet,
+    model: nn.Module,
     about: dict[str, str] | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> None:
@@ -32,17 +35,23 @@ def save_weights(
 
     Args:
         path: Where to; an existing file is replaced.
-        model: The network.
-        about: What is worth knowing of the weights: training data, licence, date, scores.
+        model: The network, or what `torch.compile`, ``DataParallel`` or the like made of it.
+        about: What is worth knowing of the weights: training data, licence, date, scores;
+            ``size_px`` is the side of the training images, and of the windows of fills.
         dtype: Precision of the kernels; ``torch.float16`` halves the file. Biases and batch norms
             stay in float32: they are few, and variances may leave float16's range.
 
     Raises:
-        WeightsError: If a weight is not finite, or not in this precision.
+        WeightsError: If a weight is not finite, or not in this precision, or the network is not
+            one that :func:`load_weights` could build again.
     """
-    sizes = {key: str(value) for key, value in model.hyperparameters().items()}
+    network = unwrapped(model)
+    if not isinstance(network, UNet):
+        raise WeightsError(f"{path}: a {type(network).__name__}; wanted a network of pconv.unet")
+    _check_names(path, network)
+    sizes = {key: str(value) for key, value in network.hyperparameters().items()}
     words = {ABOUT + key: value for key, value in (about or {}).items()}
-    tensors = {name: _stored(value, dtype) for name, value in model.state_dict().items()}
+    tensors = {name: _stored(value, dtype) for name, value in network.state_dict().items()}
     for name, value in tensors.items():
         if not value.isfinite().all():
             raise WeightsError(f"{path}: {name} has values that are not finite in {dtype}")
@@ -59,7 +68,8 @@ def load_weights(path: Path | str, device: torch.device | str = "cpu") -> UNet:
         device: Where the network shall be.
 
     Returns:
-        The network in float32, in evaluation mode. The global random state is not touched.
+        The network in float32, in evaluation mode; it knows the side of its training images if the
+        file tells (`UNet.trained_at_px`). The global random state is not touched.
 
     Raises:
         WeightsError: If the file is missing, damaged, of another kind or for another network, or
@@ -70,6 +80,7 @@ def load_weights(path: Path | str, device: torch.device | str = "cpu") -> UNet:
         # large a network a foreign header may ask for.
         with torch.device("meta"):
             model = _described(path, metadata)
+        model.trained_at_px = _trained_at_px(path, metadata)
         _check_tensors(path, model, file)
         wanted = model.state_dict()
         tensors = {
@@ -117,6 +128,15 @@ def begin_with(model: UNet, path: Path | str) -> None:
     model.load_state_dict(tensors)
 
 
+def unwrapped(model: nn.Module) -> nn.Module:
+    """Return the network inside what `torch.compile`, ``DataParallel`` or the like made of it."""
+    for name in _WRAPPERS:
+        inner = getattr(model, name, None)
+        if isinstance(inner, nn.Module):
+            return unwrapped(inner)
+    return model
+
+
 def _stored(value: Tensor, dtype: torch.dtype) -> Tensor:
     """Return a weight as it is stored: kernels in ``dtype``, the rest as it is."""
     return value.detach().to(dtype=dtype if value.ndim > 1 else value.dtype).contiguous()
@@ -144,6 +164,33 @@ def _described(path: Path | str, metadata: dict[str, str]) -> UNet:
         return build_unet(kind, **sizes, centre=centre, mask_channel=mask_channel)
     except (KeyError, ValueError) as error:
         raise WeightsError(f"{path}: its header describes no network of ours: {error}") from error
+
+
+def _trained_at_px(path: Path | str, metadata: dict[str, str]) -> int | None:
+    """Return the side of the training images, if a header tells."""
+    digits = metadata.get(ABOUT + _TRAINED_AT, "")
+    if not digits.isdecimal():
+        return None
+    if len(digits) > len(str(_LARGEST_TOLD_PX)) or int(digits) > _LARGEST_TOLD_PX:
+        shown = digits if len(digits) <= 20 else f"a number of {len(digits)} digits"
+        raise WeightsError(
+            f"{path}: damaged: its header says that {_TRAINED_AT} is {shown}, wanted at most "
+            f"{_LARGEST_TOLD_PX}; save the weights anew"
+        )
+    return int(digits)
+
+
+def _check_names(path: Path | str, model: UNet) -> None:
+    """Raise WeightsError unless a network's tensors are those that its kind has."""
+    arguments: dict[str, Any] = model.hyperparameters()
+    with torch.device("meta"):
+        wanted = build_unet(**arguments).state_dict()
+    if odd := sorted(wanted.keys() ^ model.state_dict().keys()):
+        raise WeightsError(
+            f"{path}: not written, as nobody could load it: {odd[0]} is in this network or in a "
+            f"{type(model).__name__} of its hyperparameters, and not in both; a parametrization "
+            "goes by torch.nn.utils.parametrize.remove_parametrizations"
+        )
 
 
 def _check_tensors(path: Path | str, model: UNet, file: Any) -> None:

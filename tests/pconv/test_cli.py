@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner, Result
 
+import pconv as library
 from pconv import inpainting
 from pconv.cli import app
 from pconv.cli_options import MASK_KINDS, METHODS
@@ -242,6 +244,10 @@ class TestHelp:
             done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, env=environment)
         assert done.returncode == 2
         assert done.stderr == b"Error: [Errno 28] No space left on device\n"
+
+    def test_version(self) -> None:
+        """`pconv --version` and the package tell the version that is installed."""
+        assert pconv("--version").output.strip() == version("pconv") == library.__version__
 
     def test_methods(self) -> None:
         """The methods named in the help are those there are."""

@@ -246,6 +246,19 @@ class TestFillFile:
         assert (after[~KNOWN, 3] == 255).all()
         assert after[~KNOWN, :3].any(axis=-1).all()
 
+    def test_softly_erased(self, tmp_path: Path) -> None:
+        """What a soft eraser left half transparent is opaque too, where it is filled."""
+        pixels = noise("u1", 20, 30, 4)
+        pixels[..., 3] = 200
+        pixels[~KNOWN, 3] = np.arange(np.count_nonzero(~KNOWN)) % 150
+        path, result = tmp_path / "photo.png", tmp_path / "result.png"
+        Image.fromarray(pixels).save(path)
+        marks = HoleMarks("transparent", tolerance=150)
+        fill_file((path, None, result), TELEA, marks, overwrite=False)
+        after = np.asarray(Image.open(result))
+        assert (after[KNOWN] == pixels[KNOWN]).all()
+        assert (after[~KNOWN, 3] == 255).all()
+
     @pytest.mark.parametrize("which", ["photo", "link", "mask"])
     def test_overwrite(self, tmp_path: Path, mask: Path, which: str) -> None:
         """Photo and mask are never overwritten, by any name, unless asked."""

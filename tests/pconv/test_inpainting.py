@@ -1,8 +1,9 @@
 """Any picture is filled, and known pixels come back as they were."""
 
 import copy
+import pickle
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from pconv.baselines import fill
 from pconv.errors import MaskError, ParameterError, ShapeError, WeightsError
 from pconv.inpainting import METHODS, Inpainter, _without_network, inpaint, inpaint_batch
 from pconv.unet import PConvUNet, UNet, composite
-from pconv.weights import save_weights
+from pconv.weights import load_weights, save_weights
 from pconv.windows import Layout, as_01, fill_holes
 
 
@@ -275,15 +276,48 @@ class TestInpaint:
         assert (filled == inpaint(image, known, weights=weights, window_px=32)).all()
         assert (filled != inpaint(image, known, weights=weights, window_px=64)).any()
 
+    def test_size_of_a_loaded_network(self, weights: Path) -> None:
+        """So they are for a network that was loaded from the file before."""
+        image, known = scene(70, 90)
+        filled = inpaint(image, known, weights=load_weights(weights))
+        assert (filled == inpaint(image, known, weights=weights)).all()
+
     def test_network_in_training(self) -> None:
-        """A network in training mode is put into evaluation mode, and its statistics stay."""
+        """A network that is being trained fills as it would after that, and is left as it was."""
         torch.manual_seed(0)
-        network = PConvUNet(width=2, levels=3).train()
+        network = PConvUNet(width=2, levels=3)
+        fill = Inpainter(weights=network)
+        wanted = fill(*scene(40, 40))
+        network.train()
+        network.encoder[1].eval()
         before = {name: value.clone() for name, value in network.state_dict().items()}
-        inpaint(*scene(40, 40), weights=network)
-        assert not network.training
+        modes = [module.training for module in network.modules()]
+        assert (fill(*scene(40, 40)) == wanted).all()
+        assert [module.training for module in network.modules()] == modes
         for name, value in network.state_dict().items():
             assert torch.equal(value, before[name])
+
+    @pytest.mark.parametrize("wrap", [torch.compile, torch.nn.DataParallel])
+    def test_wrapped_network(self, network: UNet, wrap: Callable[[UNet], torch.nn.Module]) -> None:
+        """A compiled network, or one spread over devices, serves as the one inside."""
+        filled = inpaint(*scene(40, 40), weights=wrap(network))
+        assert (filled == inpaint(*scene(40, 40), weights=network)).all()
+
+    @pytest.mark.parametrize("other", [{}, torch.nn.Linear(3, 3), 1])
+    def test_other_weights_raise(self, other: Any) -> None:
+        """What is neither a file nor a network of ours is refused by its type."""
+        with pytest.raises(ParameterError, match=f"weights is a {type(other).__name__}; wanted"):
+            inpaint(*scene(32, 32), weights=other)
+
+    @pytest.mark.parametrize("channels", [(3, 1), (3, 4), (1, 1)])
+    def test_other_channels_raise(self, channels: tuple[int, int], tmp_path: Path) -> None:
+        """A network that is not one of RGB pictures is refused, by its file if it has one."""
+        network = PConvUNet(*channels, width=2, levels=2)
+        save_weights(tmp_path / "grey.safetensors", network)
+        for weights in (network, tmp_path / "grey.safetensors"):
+            with pytest.raises(WeightsError, match="wanted one for RGB") as caught:
+                inpaint(*scene(32, 32), weights=weights)
+        assert "grey.safetensors: " in str(caught.value)
 
     def test_overwritten_weights(self, tmp_path: Path) -> None:
         """Weights that are trained anew are read anew."""
@@ -406,6 +440,14 @@ class TestInpaintBatch:
 
 class TestInpainter:
     """The network is loaded once."""
+
+    @pytest.mark.parametrize("options", [{"method": "telea"}, {"mirror": True}, {}])
+    def test_pickle(self, weights: Path, options: Any) -> None:
+        """It can be sent to another process."""
+        fill = Inpainter(weights=weights, **options)
+        image, known = scene(40, 40)
+        again = pickle.loads(pickle.dumps(fill))  # noqa: S301
+        assert (again(image, known) == fill(image, known)).all()
 
     def test_reuse(self, weights: Path, tmp_path: Path) -> None:
         """It goes on working when the file is gone."""

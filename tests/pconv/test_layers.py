@@ -10,25 +10,28 @@ from hypothesis import strategies as st
 from torch.autograd import gradcheck
 
 from pconv import PartialConv2d
-from pconv.errors import ShapeError
+from pconv.errors import ParameterError, ShapeError
 from pconv.layers import look, only_known, partial_conv2d, window_sum
 
 
-def naive(image, mask, weight, bias, stride, padding):
+def naive(image, mask, weight, bias, stride, padding, dilation=1):
     """Eq. 1 and 2 in loops: one window at a time, a mask for each channel, float64.
 
-    Stride and padding are numbers, or pairs of those down and across.
+    Stride, padding and dilation are numbers, or pairs of those down and across.
     """
     (down, across), (above, beside) = np.broadcast_to(stride, 2), np.broadcast_to(padding, 2)
+    lower, further = np.broadcast_to(dilation, 2)
     image, mask, weight = (np.asarray(x.detach(), dtype=np.float64) for x in (image, mask, weight))
     mask = np.broadcast_to(mask, image.shape)
     around = ((0, 0), (0, 0), (above, above), (beside, beside))
     image, mask = np.pad(image, around), np.pad(mask, around)
     (batch, _, height, width), (filters, _, rows, columns) = image.shape, weight.shape
-    size = ((height - rows) // down + 1, (width - columns) // across + 1)
+    tall, wide = lower * (rows - 1) + 1, further * (columns - 1) + 1
+    size = ((height - tall) // down + 1, (width - wide) // across + 1)
     features, new_mask = np.zeros((batch, filters, *size)), np.zeros((batch, 1, *size))
     for b, d, y, x in itertools.product(range(batch), range(filters), *map(range, size)):
-        window = np.s_[b, :, y * down : y * down + rows, x * across : x * across + columns]
+        top, left = y * down, x * across
+        window = np.s_[b, :, top : top + tall : lower, left : left + wide : further]
         seen = mask[window].sum()
         if seen > 0:
             product = (weight[d] * image[window] * mask[window]).sum()
@@ -87,6 +90,35 @@ class TestPartialConv2d:
         conv = layer(3, 2, 3, (2, 1), (0, 2))
         wanted = naive(image, mask, conv.weight, conv.bias, (2, 1), (0, 2))
         torch.testing.assert_close(conv(image, mask), wanted)
+
+    @pytest.mark.parametrize("dilation", [2, (3, 1)])
+    @pytest.mark.parametrize("stride", [1, (2, 3)])
+    @pytest.mark.parametrize("per_channel", [True, False])
+    def test_dilation(self, stride, dilation, per_channel):
+        """Windows with gaps see, and count, what lies at their places and nothing between."""
+        image, mask = case(2, size=(11, 9), known=0.2, per_channel=per_channel)
+        conv = layer(3, 2, (2, 3), stride, (1, 2), dilation)
+        wanted = naive(image, mask, conv.weight, conv.bias, stride, (1, 2), dilation)
+        torch.testing.assert_close(conv(image, mask), wanted)
+
+    def test_one_number_for_both(self):
+        """The function takes a number for height and width, as torch's own does."""
+        image, mask = case(1)
+        weight = layer(3, 2, 3).weight
+        wanted = partial_conv2d(image, mask, weight, None, (2, 2), (1, 1), (2, 2))
+        torch.testing.assert_close(partial_conv2d(image, mask, weight, None, 2, 1, 2), wanted)
+
+    def test_device_and_dtype(self):
+        """Parameters are made where, and in the precision, that is asked for."""
+        conv = PartialConv2d(3, 2, 3, device="meta", dtype=torch.float16)
+        assert {(p.device.type, p.dtype) for p in conv.parameters()} == {("meta", torch.float16)}
+
+    @pytest.mark.parametrize("name", ["stride", "padding", "dilation"])
+    @pytest.mark.parametrize("value", ["same", 1.5, (1, 2, 3)])
+    def test_raises_on_no_number(self, name, value):
+        """What is neither a number nor a pair is refused when the layer is made."""
+        with pytest.raises(ParameterError, match=f"{name} is .*wanted an integer"):
+            PartialConv2d(3, 2, 3, **{name: value})
 
     def test_defaults(self):
         """Unless told otherwise there is no bias and no padding, and the stride is 1."""

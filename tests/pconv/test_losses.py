@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pconv.errors import ParameterError, ShapeError
+from pconv.errors import ImageError, ParameterError, ShapeError
 from pconv.features import VGG16Features, vgg16_features
 from pconv.losses import (
     InpaintingLoss,
@@ -431,6 +431,14 @@ class TestInpaintingLoss:
         tensors = list(scene())
         tensors[which] = tensors[which][..., :1]
         with pytest.raises(ShapeError, match="wanted"):
+            InpaintingLoss(None, PIXEL_TERMS)(*tensors)
+
+    @pytest.mark.parametrize("which", [0, 1])
+    def test_raises_on_integers(self, which: int) -> None:
+        """Eight-bit images are refused, as VGG-16 refuses them."""
+        tensors = list(scene())
+        tensors[which] = (255 * tensors[which]).to(torch.uint8)
+        with pytest.raises(ImageError, match="divide 8-bit values by 255"):
             InpaintingLoss(None, PIXEL_TERMS)(*tensors)
 
     def test_raises_on_batches(self) -> None:

@@ -7,9 +7,11 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
+from torch.nn.utils import parametrizations, prune
 
 from pconv import PConvUNet
-from pconv.errors import ParameterError, ShapeError
+from pconv.errors import ImageError, ParameterError, ShapeError
 from pconv.unet import PlainUNet, build_unet, composite, describe, mirrored, table
 from pconv.upsampling import WORTH_FOLDING, twice, upsampled_conv2d
 
@@ -50,6 +52,11 @@ NearestUpSample8		64	2	-	-
 Concat8(w/ Input)		64+3		-	-
 PConv16	3x3	3	1	-	-
 """
+
+
+def pruned(convolution):
+    """Let half of a convolution's kernels be zero, by a hook."""
+    prune.l1_unstructured(convolution, "weight", amount=0.5)
 
 
 def naive_row(layer, image, mask):
@@ -310,6 +317,29 @@ class TestPConvUNet:
             model(mask, mask)
         with pytest.raises(ShapeError, match=r"image has shape \(2, 3, 0, 64\)"):
             model(image[:, :, :0], mask[:, :, :0])
+        with pytest.raises(ImageError, match=r"image: torch\.uint8; .*divide 8-bit values by 255"):
+            model((255 * image).to(torch.uint8), mask)
+
+    @pytest.mark.filterwarnings("ignore:.*weight_norm.* is deprecated:FutureWarning")
+    @pytest.mark.parametrize("hooked", [nn.utils.spectral_norm, nn.utils.weight_norm, pruned])
+    def test_raises_on_kernels_made_by_hooks(self, hooked):
+        """Kernels that a hook would have to make are refused, as the hook never runs."""
+        model = small()
+        hooked(model.encoder[1].conv)
+        with pytest.raises(ParameterError, match=r"PConv2: .*torch\.nn\.utils\.parametrizations"):
+            model(*example())
+
+    @pytest.mark.parametrize(
+        "parametrized", [parametrizations.spectral_norm, parametrizations.weight_norm]
+    )
+    def test_parametrized(self, parametrized):
+        """Parametrized kernels are trained."""
+        model = small()
+        parametrized(model.encoder[1].conv)
+        model(*example()).square().mean().backward()
+        gradients = [p.grad for p in model.encoder[1].conv.parameters()]
+        assert gradients
+        assert all(gradient is not None and gradient.any() for gradient in gradients)
 
 
 class TestPlainUNet:

@@ -8,6 +8,8 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
+from torch import nn
+from torch.nn.utils import parametrizations
 
 from pconv.errors import WeightsError
 from pconv.unet import build_unet
@@ -76,6 +78,22 @@ class TestSaveWeights:
         torch.nn.init.constant_(model.encoder[0].conv.weight, value)
         with pytest.raises(WeightsError, match=r"encoder\.0\.conv\.weight .* not finite"):
             save_weights(saved, model, dtype=torch.float16)
+        assert saved.read_bytes() == before
+
+    @pytest.mark.parametrize("wrap", [torch.compile, nn.DataParallel])
+    def test_wrapped(self, saved, tmp_path, wrap):
+        """Of a compiled network, or one spread over devices, the network inside is written."""
+        save_weights(tmp_path / "again.safetensors", wrap(network()), ABOUT)
+        assert (tmp_path / "again.safetensors").read_bytes() == saved.read_bytes()
+
+    def test_raises_on_what_none_could_load(self, saved):
+        """A network with other tensors than its kind has is refused; the old file stays."""
+        before, model = saved.read_bytes(), network()
+        parametrizations.spectral_norm(model.encoder[0].conv)
+        with pytest.raises(WeightsError, match=r"not written, .*encoder\.0\.conv"):
+            save_weights(saved, model)
+        with pytest.raises(WeightsError, match="a Linear; wanted a network"):
+            save_weights(saved, nn.Linear(2, 2))
         assert saved.read_bytes() == before
 
 

@@ -1,0 +1,21 @@
+"""The range of pixel values in tensors: 0 to 1."""
+
+from torch import Tensor
+
+from pconv.errors import ImageError
+
+
+def check_01(name: str, images: Tensor) -> None:
+    """Refuse images that can't be of values from 0 to 1.
+
+    Args:
+        name: What they are, for the message.
+        images: Of any shape.
+
+    Raises:
+        ImageError: If they are of integers.
+    """
+    if not images.is_floating_point():
+        raise ImageError(
+            f"{name}: {images.dtype}; wanted floating point in 0..1, so divide 8-bit values by 255"
+        )
