@@ -1,19 +1,28 @@
 # A second way to run dvc.yaml: the same stages, shard by shard, on many cores or machines.
 from workflow.command import refusing_in_one_line, use_this_python
 from workflow.graph import load_stages, all_outputs
-from workflow.params import read_params, write_section_files
-from workflow.recovery import distrust_future, hold_snakemake, refuse_beside_dvc
+from workflow.params import check_files, read_params, write_section_files
+from workflow.recovery import (
+    distrust_future,
+    distrust_restored,
+    hold_snakemake,
+    refuse_beside_dvc,
+)
 
 STAGES = load_stages()
 use_this_python()
 with refusing_in_one_line():
+    # What is wrong is told before a job starts: by then its outputs are deleted.
+    params = read_params()
+    check_files(params)
     # The files by which a rule sees an edited section of params.yaml.
-    write_section_files(read_params())
+    write_section_files(params)
     if workflow.is_main_process and not workflow.dryrun:
         refuse_beside_dvc()
 if workflow.is_main_process:
     hold_snakemake()
     distrust_future(path for stage in STAGES for path in all_outputs(stage))
+    distrust_restored(params)
 
 
 # The first rule is the default target; it must stand here, an included one would not count.

@@ -206,6 +206,39 @@ def test_what_was_computed_before_comes_back(settled: Path) -> None:
     assert yaml.safe_load((settled / "dvc.lock").read_text()) == yaml.safe_load(record)
 
 
+def test_snakemake_after_a_restored_run(settled: Path) -> None:
+    """What DVC brought back from its cache is not taken for what was run last."""
+    path = settled / "params.yaml"
+    before = path.read_text()
+    content = yaml.safe_load(before)
+    content["report"]["bootstrap_draws"] += 1
+    other = yaml.safe_dump(content, sort_keys=False)
+    try:
+        for text in (other, before):
+            path.write_text(text)
+            run(settled, "dvc", "repro", "report")
+        path.write_text(other)
+        assert planned_by_snakemake(settled) == {"report"}
+    finally:
+        path.write_text(before)
+        run(settled, "snakemake", "-j2", "evaluate")
+
+
+def test_missing_weights_cost_nothing(settled: Path) -> None:
+    """Snakemake tells that a file of weights is missing before it deletes the network."""
+    path = settled / "params.yaml"
+    before, results = path.read_text(), digests(settled)
+    content = yaml.safe_load(before)
+    content["train"]["initial_weights"] = "absent.safetensors"
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
+    try:
+        told = run(settled, "snakemake", "-j2", "evaluate", fails=True)
+        assert "there is no file absent.safetensors" in told
+        assert digests(settled) == results
+    finally:
+        path.write_text(before)
+
+
 def test_bad_params_stop_both(settled: Path) -> None:
     """A misspelt key stops both engines with one line that names it, and changes nothing."""
     path = settled / "params.yaml"

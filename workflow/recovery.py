@@ -19,10 +19,12 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import ValidationError
 
 from pconv.atomic import atomic_file
 from pconv.errors import DataError
 from workflow.command import run_command
+from workflow.params import PARAMS_FILE, SECTION_FILES, Params, Section
 
 log = logging.getLogger(__name__)
 
@@ -118,6 +120,47 @@ def distrust_future(outputs: Iterable[str]) -> None:
                 log.warning("%s: of the future; was the clock set back? It is made anew", path)
 
 
+def distrust_restored(
+    params: Params, record: Path = Path("dvc.lock"), sections: Path = SECTION_FILES
+) -> None:
+    """Have Snakemake make anew what DVC brought back, as made with other numbers than today's.
+
+    Snakemake compares the times of outputs and of a section's file. DVC takes outputs from its
+    cache without running the stage, so that file may be older than they and yet say what they were
+    not made with; what they were, DVC records. If they are Snakemake's own and the record is newer
+    for another reason (``git pull``), they are made anew once too often.
+
+    Args:
+        params: Today's.
+        record: What DVC records.
+        sections: Folder of the sections' files.
+    """
+    if not record.is_file() or not _is_record(record):
+        return
+    stages = yaml.safe_load(record.read_text(encoding="utf-8"))["stages"]
+    for name in Params.model_fields:
+        file, then = sections / f"{name}.json", _recorded(stages.get(name, {}), name)
+        if then is None or file.stat().st_mtime_ns >= record.stat().st_mtime_ns:
+            continue
+        if then != getattr(params, name):
+            file.touch()
+            log.warning(
+                "%s: %s, which is newer than Snakemake's last run of it, records other parameters; "
+                "it is made anew",
+                *(name, record),
+            )
+
+
+def _recorded(stage: Any, name: str) -> Section | None:
+    """Return the parameters that DVC recorded of a stage; None if they are none of today's kind."""
+    section = stage.get("params", {}).get(PARAMS_FILE.name, {}).get(name)
+    kind = Params.model_fields[name].annotation
+    try:
+        return kind.model_validate(section) if kind is not None else None
+    except ValidationError:
+        return None
+
+
 def _dvc_is_alive(root: Path) -> bool:
     """Return whether a DVC command runs in the project."""
     import psutil  # of no use to a stage, and not everywhere where stages run
@@ -140,10 +183,11 @@ def _notes_of(path: Path) -> Any:
 
 
 def _is_record(path: Path) -> bool:
-    """Return whether a file is a whole ``dvc.lock``: each output with its hash."""
+    """Return whether a file is a whole ``dvc.lock``: each stage's command, each output's hash."""
     try:
-        stages = yaml.safe_load(path.read_text(encoding="utf-8"))["stages"]
-        return all(out.get("md5") for stage in stages.values() for out in stage["outs"])
+        stages = yaml.safe_load(path.read_text(encoding="utf-8"))["stages"].values()
+        outputs = [out for stage in stages for out in stage.get("outs", [])]
+        return all(stage.get("cmd") for stage in stages) and all(out.get("md5") for out in outputs)
     except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, AttributeError):
         return False
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -10,10 +11,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import yaml
 
 from pconv.errors import DataError
+from tests.project_copy import ROOT
+from workflow.params import Params, read_params, write_section_files
 from workflow.recovery import (
     distrust_future,
+    distrust_restored,
     recover_dvc,
     refuse_beside_dvc,
     refuse_beside_snakemake,
@@ -28,7 +33,16 @@ print("held", flush=True)
 sys.stdin.read()
 """
 LOCK = "locks/0.output.lock"
-RECORD = "schema: '2.0'\nstages:\n  sample:\n    outs:\n    - path: sample.csv\n      md5: 0a1b\n"
+RECORD = """schema: '2.0'
+stages:
+  check:
+    cmd: python -m check
+  sample:
+    cmd: python -m sample
+    outs:
+    - path: sample.csv
+      md5: 0a1b
+"""
 
 
 @pytest.fixture
@@ -84,6 +98,12 @@ class TestRecoverDvc:
         notes.write_text(json.dumps({"a": {"write": {"pid": os.getpid(), "cmd": "dvc repro"}}}))
         recover_dvc(project)
         assert json.loads(notes.read_text()) == {}
+
+    def test_own_record(self, project: Path) -> None:
+        """The record of this project, which has a stage without outputs, is a whole one."""
+        shutil.copy(ROOT / "dvc.lock", project)
+        recover_dvc(project)
+        assert (project / "dvc.lock").read_bytes() == (ROOT / "dvc.lock").read_bytes()
 
     @pytest.mark.parametrize("content", ["", RECORD[:40], RECORD[:-9], "stages: [", "\x00\xff"])
     def test_cut_record(self, project: Path, content: str) -> None:
@@ -150,6 +170,48 @@ class TestRefuse:
                 refuse_beside_snakemake(tmp_path)
         refuse_beside_snakemake(tmp_path)
         refuse_beside_snakemake(tmp_path / "no Snakemake ever ran here")
+
+
+class TestDistrustRestored:
+    """`distrust_restored`, for outputs that DVC took from its cache."""
+
+    @pytest.mark.parametrize(
+        ("more_draws", "is_newer", "is_distrusted"),
+        [(1, True, True), (1, False, False), (0, True, False)],
+    )
+    def test_values(
+        self, tmp_path: Path, *, more_draws: int, is_newer: bool, is_distrusted: bool
+    ) -> None:
+        """The file of a section looks new if a newer record tells of other numbers, else not."""
+        params = read_params(ROOT / "presets/tiny.yaml")
+        write_section_files(params, tmp_path)
+        files = [tmp_path / f"{name}.json" for name in Params.model_fields]
+        for file in files:
+            os.utime(file, (1e9, 1e9))
+        sections = {name: getattr(params, name).model_dump() for name in Params.model_fields}
+        sections["report"]["bootstrap_draws"] += more_draws
+        stages = {
+            name: {"cmd": "python", "params": {"params.yaml": {name: section}}}
+            for name, section in sections.items()
+            if name != "masks"  # never run under DVC
+        }
+        record = tmp_path / "dvc.lock"
+        record.write_text(yaml.safe_dump({"stages": stages}))
+        os.utime(record, (1e9 + is_newer - 0.5, 1e9 + is_newer - 0.5))
+        distrust_restored(params, record, tmp_path)
+        touched = [file.stem for file in files if file.stat().st_mtime > 1.1e9]
+        assert touched == (["report"] if is_distrusted else [])
+
+    @pytest.mark.parametrize("content", [None, "stages: [", "stages: {train: {cmd: a}}"])
+    def test_no_record(self, tmp_path: Path, content: str | None) -> None:
+        """Where DVC has recorded nothing, there is nothing to distrust."""
+        params = read_params(ROOT / "presets/tiny.yaml")
+        write_section_files(params, tmp_path)
+        if content is not None:
+            (tmp_path / "dvc.lock").write_text(content)
+        before = {file: file.stat().st_mtime_ns for file in tmp_path.glob("*.json")}
+        distrust_restored(params, tmp_path / "dvc.lock", tmp_path)
+        assert {file: file.stat().st_mtime_ns for file in tmp_path.glob("*.json")} == before
 
 
 class TestDistrustFuture:
