@@ -517,9 +517,7 @@ def _explain(path: Path, problem: Any) -> str:
         return f"{path}: {key}: is missing; every parameter must be given"
     hint = ""
     if isinstance(found, str) and _looks_like_number(found):
-        # YAML takes 1e-3 for text, so a number is written with a point, unless it is quoted.
-        plain = found if found.isdigit() else f"{float(found):.1e}"
-        hint = f"; YAML reads {found!r} as text: write it as {plain}"
+        hint = f"; YAML reads what stands in quotes as text: write {found}"
     if problem["type"] == "value_error":  # ours: it says itself what was found
         return ": ".join([str(path), *location, str(problem["ctx"]["error"])])
     return f"{path}: {key}: found {found!r:.200}; {problem['msg'].lower()}{hint}"

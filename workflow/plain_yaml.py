@@ -10,6 +10,8 @@ import yaml
 from pconv.errors import ParameterError
 
 _MAX_BYTES = 100_000
+# Numbers as YAML 1.2, JSON and `dvc exp run -S` write them; YAML 1.1 takes 1e-05 for text.
+_WITH_EXPONENT = re.compile(r"^[-+]?(?:\d+(?:\.\d*)?|\.\d+)[eE][-+]?\d+$")
 _AMBIGUOUS = re.compile(r"^[-+]?0\d|:")  # 010 is 8 in YAML 1.1, 10 in YAML 1.2; and 1:30 is 90
 
 
@@ -50,6 +52,9 @@ class _StrictLoader(yaml.SafeLoader):
 
 
 _StrictLoader.add_constructor("tag:yaml.org,2002:int", _StrictLoader.construct_yaml_int)
+_StrictLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", _WITH_EXPONENT, list("-+.0123456789")
+)
 
 
 def read_plain_yaml(path: Path) -> Any:

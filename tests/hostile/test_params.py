@@ -46,9 +46,9 @@ BAD_FILES: list[tuple[str, str | bytes, tuple[str, ...]]] = [
     ("infinite or no number", edited("train", "learning_rate", float("inf")), ("learning_rate",)),
     ("infinite or no number", edited("train", "tv_weight", float("nan")), ("train.tv_weight",)),
     (
-        "`1e-4` read as text",
-        GOOD.replace("learning_rate: 0.002", "learning_rate: 1e-4", 1),
-        ("train.learning_rate", "'1e-4'", "write it as 1.0e-04"),
+        "a number in quotes",
+        GOOD.replace("learning_rate: 0.002", "learning_rate: '1e-4'", 1),
+        ("train.learning_rate", "'1e-4'", "write 1e-4"),
     ),
     ("key given twice", GOOD + "masks:\n  seed: 1\n", ("'masks' stands here twice",)),
     ("key given twice", GOOD.replace("  width: 2\n", "  width: 2\n  width: 3\n"), ("'width'",)),
