@@ -91,8 +91,12 @@ class DownloadParams(Section):
         str, Field(description="Folder of validation photos; empty: hold out a share.")
     ]
     folder_held_out_share: Share
-    folder_ec: Annotated[str, Field(description="Folder of ec masks; empty: make them.")]
-    folder_or: Annotated[str, Field(description="Folder of or masks; empty: make them.")]
+    folder_ec: Annotated[
+        str, Field(description="Folder of ec masks, PHOTO.png or PHOTO_1.png; empty: draw.")
+    ]
+    folder_or: Annotated[
+        str, Field(description="Folder of or masks, PHOTO.png or PHOTO_1.png; empty: draw.")
+    ]
 
     @model_validator(mode="after")
     def _source_has_a_place(self) -> "DownloadParams":

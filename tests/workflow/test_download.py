@@ -457,15 +457,20 @@ class TestFolder:
             tmp_path / "raw",
             source="folder",
             folder_train=self.photos(tmp_path / "train", range(3)),
-            folder_valid=pack(tmp_path / "valid", {"cat.jpg": photo(50), "my_dog.jpg": photo(51)}),
+            folder_valid=pack(
+                tmp_path / "valid",
+                {"cat.jpg": photo(50), "my_dog.jpg": photo(51), "IMG_1001.jpg": photo(52)},
+            ),
             folder_or=pack(
-                tmp_path / "masks", {"cat_0.png": mask(1), "my_dog/my_dog_7.png": mask(2)}
+                tmp_path / "masks",
+                {"cat_0.png": mask(1), "my_dog/my_dog_7.png": mask(2), "IMG_1001.png": mask(3)},
             ),
         )
+        assert "masks/IMG_1001.png" in manifest["valid/or/IMG_1001/IMG_1001_0.png"]["source"]
         assert "masks/cat_0.png" in manifest["valid/or/cat/cat_0.png"]["source"]
         assert "valid/or/my_dog/my_dog_7.png" in manifest
         assert "valid/ec/my_dog/my_dog_1.png" in manifest
-        assert sum(name.startswith("valid/or/") for name in manifest) == 2
+        assert sum(name.startswith("valid/or/") for name in manifest) == 3
 
     def test_shared_photographs(self, tmp_path: Path) -> None:
         """A validation photograph that lies among the training ones too is no training one."""

@@ -69,6 +69,20 @@ class TestFindMasks:
         (mask,) = find_masks(make(tmp_path, file))
         assert (mask.photo, mask.number) == (photo, number)
 
+    @pytest.mark.parametrize(
+        ("file", "photo", "number"),
+        [
+            ("IMG_1.png", "IMG_1", "0"),
+            ("IMG_1_1.png", "IMG_1_1", "0"),
+            ("IMG_1_2.png", "IMG_1", "2"),
+            ("IMG_1/IMG_1_1.png", "IMG_1", "1"),
+        ],
+    )
+    def test_named_like_a_photo(self, tmp_path: Path, file: str, photo: str, number: str) -> None:
+        """A mask is that of the photo it is named like, though the name ends in a number."""
+        (mask,) = find_masks(make(tmp_path, file), {"IMG_1", "IMG_1_1"})
+        assert (mask.photo, mask.number) == (photo, number)
+
 
 class TestFindValidation:
     """The contracts of ``find_validation``."""

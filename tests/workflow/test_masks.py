@@ -223,7 +223,9 @@ class TestGivenMasks:
     """The promises of ``given_masks`` and the kind ``folder``."""
 
     def test_values(self, tmp_path: Path) -> None:
-        """Masks of a folder come out in the wanted size."""
+        """Masks of a folder come out in the wanted size; what a system hides there is no mask."""
+        (tmp_path / "given").mkdir()
+        (tmp_path / "given/.DS_Store").write_bytes(b"\0\0\0\1Bud1")
         known = np.ones((50, 70), np.bool_)
         known[20:30, 20:50] = False
         write_mask(tmp_path / "given/sub/a.png", known)
@@ -245,7 +247,7 @@ class TestGivenMasks:
 
     def test_raises_empty(self, tmp_path: Path) -> None:
         """An empty folder of masks is refused by name."""
-        with pytest.raises(DataError, match=f"{re.escape(str(tmp_path))}: no masks"):
+        with pytest.raises(DataError, match=f"{re.escape(str(tmp_path))}: holds no image"):
             given_masks(str(tmp_path))
 
     def test_raises_inverted(self, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Which pairs are drawn depends on the seed and on each pair's own name."""
 
 import csv
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -192,6 +193,16 @@ class TestSample:
             image, known = load_pair(pair, raw, masks)
             assert image.shape == (SIZE_PX, SIZE_PX, 3)
             assert pair.hole_share == np.mean(~known)
+
+    def test_no_generated_kind(self, raw: Path, tmp_path: Path) -> None:
+        """Where no pairs of generated kinds are asked for, masks of any kind give the size."""
+        masks = make_masks(tmp_path / "masks", 2)
+        for table in masks.glob("*/kinds.csv"):
+            table.write_text(re.sub("walk|strokes|rectangles", "brush", table.read_text()))
+        params = self.params.model_copy(update={"pairs_per_generated_kind": 0})
+        pairs = self.run(raw, masks, params)
+        assert {pair.kind for pair in pairs} == {"ec", "or"}
+        assert {pair.size_px for pair in pairs} == {SIZE_PX}
 
     def test_shards(self, raw: Path, tmp_path: Path) -> None:
         """The shard count of the masks changes where they lie, and nothing else."""

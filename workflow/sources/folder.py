@@ -36,7 +36,8 @@ def photographs_in_folders(
     """
     photos = _photos(train)
     if valid is not None:
-        return Found(photos, _photos(valid), _masks(masks))
+        held_out = _photos(valid)
+        return Found(photos, held_out, _masks(masks, held_out))
     held_out = [photo for photo in photos if _draw(photo.file, seed) < held_out_share]
     kept = sorted(set(photos) - set(held_out), key=lambda photo: photo.name)
     if not held_out or not kept:
@@ -45,7 +46,7 @@ def photographs_in_folders(
             "wanted some of both: change download.folder_held_out_share or the seed, or name "
             "a folder in download.folder_valid"
         )
-    return Found(kept, held_out, _masks(masks))
+    return Found(kept, held_out, _masks(masks, held_out))
 
 
 def _photos(folder: Path) -> list[Photo]:
@@ -56,7 +57,8 @@ def _photos(folder: Path) -> list[Photo]:
     ]
 
 
-def _masks(folders: dict[str, Path]) -> dict[str, Sequence[FoundMask]]:
+def _masks(folders: dict[str, Path], photos: Sequence[Photo]) -> dict[str, Sequence[FoundMask]]:
+    names = {photo.name for photo in photos}
     return {
         kind: [
             FoundMask(
@@ -66,7 +68,7 @@ def _masks(folders: dict[str, Path]) -> dict[str, Sequence[FoundMask]]:
                 _origin(mask.file, folder),
                 _LICENCE,
             )
-            for mask in find_masks(_existing(folder))
+            for mask in find_masks(_existing(folder), names)
         ]
         for kind, folder in folders.items()
     }

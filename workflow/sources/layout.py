@@ -7,7 +7,7 @@ masks as PNG or JPG, and with any number of masks a photo.
 import os
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,13 +61,19 @@ def flat_names(files: Sequence[Path]) -> list[str]:
     return ["_".join(file.relative_to(common).with_suffix("").parts) for file in files]
 
 
-def find_masks(folder: Path) -> list[NumberedMask]:
-    """Return the masks below a folder, sorted: ``ID/ID_K.png``, ``ID/K.png`` or ``ID_K.png``.
+def find_masks(folder: Path, photos: Collection[str] = ()) -> list[NumberedMask]:
+    """Return the masks below a folder, sorted.
+
+    Args:
+        folder: Holds ``ID/ID_K.png``, ``ID/K.png``, ``ID_K.png`` or, where one is enough,
+            ``ID.png``, with the ID of a photo and the mask's own number.
+        photos: The IDs, as far as they are known: a file that is named like a photo is a mask of
+            that one, whatever has a number at its end (``IMG_1001.png``).
 
     Raises:
         DataError: If there is none.
     """
-    return [_numbered(file, folder) for file in find_images(folder)]
+    return [_numbered(file, folder, photos) for file in find_images(folder)]
 
 
 def find_validation(root: Path) -> Validation:
@@ -129,9 +135,11 @@ def _is_lossless(folder: Path) -> bool:
     return all(file.suffix.lower() in _LOSSLESS_SUFFIXES for file in _images_below(folder))
 
 
-def _numbered(file: Path, folder: Path) -> NumberedMask:
+def _numbered(file: Path, folder: Path, photos: Collection[str]) -> NumberedMask:
     parent, stem = file.parent, file.stem
     if parent == folder:
+        if stem in photos:
+            return NumberedMask(file, stem, "0")
         photo, _, number = stem.rpartition("_")
         return NumberedMask(file, photo, number) if photo else NumberedMask(file, stem, "0")
     return NumberedMask(file, parent.name, stem.removeprefix(f"{parent.name}_"))

@@ -20,6 +20,7 @@ from workflow.command import run_command
 from workflow.kinds_table import KINDS_FILE, write_kinds
 from workflow.params import MasksParams
 from workflow.shards import Shard, add_shard_options, chosen_shards, for_each_shard
+from workflow.sources.layout import find_images
 from workflow.stage_params import stage_params
 
 TRAIN_STAGE_NUMBER = 3
@@ -53,14 +54,12 @@ def given_masks(folder: str | None) -> list[Path]:
     """Return the files of the masks for the kind ``folder`` in sorted order.
 
     Raises:
-        DataError: If the folder is named but has no files.
+        DataError: If the folder is named but holds no image.
         MaskError: If one of those looked at can't be read, or most of them look inverted.
     """
     if folder is None:
         return []
-    files = sorted(path for path in Path(folder).glob("**/*") if path.is_file())
-    if not files:
-        raise DataError(f"{folder}: no masks; wanted at least one (params.yaml: masks.folder)")
+    files = find_images(Path(folder))
     _refuse_inverted(folder, files)
     return files
 

@@ -170,15 +170,14 @@ def _all_raw_pairs(raw: Path, photos: Sequence[str], size_px: int) -> list[Pair]
 
 
 def _generated_masks(masks: Path) -> dict[str, list[str]]:
-    """Return the masks of each generated kind, as the shards' tables name them."""
+    """Return the masks by kind, as the shards' tables name them; kinds to be drawn may be empty."""
     found: dict[str, list[str]] = {kind: [] for kind in GENERATED_KINDS}
     tables = sorted(masks.glob(f"*/{KINDS_FILE}"))
     if not tables:
         raise DataError(f"{masks}: holds no */{KINDS_FILE}; run the masks stage first")
     for table in tables:
         for kind, file in read_kinds(table):
-            if kind in found:
-                found[kind].append(f"{table.parent.name}/{file}")
+            found.setdefault(kind, []).append(f"{table.parent.name}/{file}")
     return found
 
 
@@ -186,7 +185,7 @@ def _common_size(masks: Path, generated: Mapping[str, Sequence[str]]) -> int:
     """Return the side of the generated masks, that of the network's pictures."""
     first = next((one for of_kind in generated.values() for one in of_kind), None)
     if first is None:
-        raise DataError(f"{masks}: names no mask of the kinds {', '.join(GENERATED_KINDS)}")
+        raise DataError(f"{masks}: its tables name no mask; run the masks stage again")
     height, width = read_mask(masks / first).shape
     if height != width:
         raise DataError(f"{masks / first}: {width}x{height} pixels; wanted a square mask")
