@@ -1,9 +1,12 @@
 """Checkpoints of a training run: whole, flushed to the disk, and never mistaken for another run's.
 
-A folder holds the newest two, ``step-000000123.pt``. A process killed while writing leaves the
-older one; a damaged file is passed over for the one before it.
+Each run has a folder of its own, named after what it is, so that one that waits to go on loses
+nothing to those that are started in between. It holds the newest two, ``step-000000123.pt``. A
+process killed while writing leaves the older one; a damaged file is passed over for the one before
+it.
 """
 
+import contextlib
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +21,7 @@ log = logging.getLogger(__name__)
 
 _KEPT = 2
 _PATTERN = "step-*.pt"
+_NAME_LENGTH = 16  # of a run's folder
 
 
 @dataclass(frozen=True)
@@ -25,25 +29,30 @@ class CheckpointFolder:
     """The checkpoints of one run.
 
     Attributes:
-        folder: Where they lie; made when the first is written.
-        identity: Names the params, data and code of the run; others' checkpoints are not resumed.
+        folder: Where the runs' folders lie.
+        identity: Names the params, data and code of the run, in 16 characters or more.
     """
 
     folder: Path
     identity: str
 
+    @property
+    def own(self) -> Path:
+        """Where this run's lie; made when the first is written."""
+        return self.folder / self.identity[:_NAME_LENGTH]
+
     def save(self, step: int, state: dict[str, Any]) -> None:
-        """Write one checkpoint, then delete all but the newest two of this run.
+        """Write one checkpoint, then delete all but this run's newest two.
 
         Args:
             step: Number of finished steps.
             state: Tensors, numbers, strings, and lists and dictionaries of them.
         """
-        remove_leftovers(self.folder)
-        path = self.folder / f"step-{step:09d}.pt"
+        remove_leftovers(self.own)
+        path = self.own / f"step-{step:09d}.pt"
         with atomic_file(path, durable=True) as unfinished:
             _write(unfinished, {"identity": self.identity, "state": state})
-        # Beyond this step lie another run's, or files that newest() found damaged.
+        # Beyond this step lie files that newest() found damaged.
         newest_first = [file for file in self._files() if file <= path]
         for file in set(self._files()) - set(newest_first[:_KEPT]):
             file.unlink(missing_ok=True)
@@ -51,33 +60,40 @@ class CheckpointFolder:
     def newest(self) -> dict[str, Any] | None:
         """Return the state of the newest whole checkpoint of this run, or None.
 
-        What is passed over, and why, is logged.
+        What is passed over, and why, is logged; so is that other runs wait to go on.
         """
         for path in self._files():
             content = _read(path)
-            if content is None:
-                continue
-            if content["identity"] == self.identity:
+            if content is not None and content["identity"] == self.identity:
                 log.info("resuming from %s", path)
                 return dict(content["state"])
-            log.warning(
-                "%s: belongs to other params, data or code; not resumed, starting anew", path
-            )
-            return None
+        self._tell_others()
         return None
+
+    def _tell_others(self) -> None:
+        sizes: dict[Path, int] = {}
+        for path in self.folder.glob(f"*/{_PATTERN}"):
+            sizes[path.parent] = sizes.get(path.parent, 0) + path.stat().st_size
+        for folder, size in sorted(sizes.items()):
+            log.warning(
+                "%s: unfinished, %.0f MB, of other params, data or code; not resumed, starting "
+                "anew (delete it if nobody is to go on with it)",
+                *(folder, size / 1e6),
+            )
 
     def newest_path(self) -> Path | None:
         """Return the file of the newest checkpoint, for messages."""
         return next(iter(self._files()), None)
 
     def _files(self) -> list[Path]:
-        return sorted(self.folder.glob(_PATTERN), reverse=True)
+        return sorted(self.own.glob(_PATTERN), reverse=True)
 
-
-def clear_checkpoints(folder: Path) -> None:
-    """Delete all checkpoints of a folder: those of a finished run, say."""
-    for path in folder.glob(_PATTERN):
-        path.unlink(missing_ok=True)  # each process of a run may do so
+    def clear(self) -> None:
+        """Delete this run's checkpoints; each of its processes may do so."""
+        for path in self._files():
+            path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # it is gone, or holds something else
+            self.own.rmdir()
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from torch import Tensor
 
 from pconv.atomic import atomic_file
+from pconv.checkpoints import CheckpointFolder
 from pconv.images import Pixels
 from pconv.plan import TrainingPlan
 from pconv.unet import build_unet
@@ -57,12 +58,14 @@ class TrainedRun:
         fingerprint: SHA-256 of plan and data.
         size_px: Height of the images.
         progress: What came of it.
+        checkpoints: Those that are left of it.
     """
 
     plan: TrainingPlan
     fingerprint: str
     size_px: int
     progress: Progress
+    checkpoints: CheckpointFolder
 
     def write(self, folder: Path) -> None:
         """Write ``first.safetensors``, ``last.safetensors`` and ``log.jsonl`` into a folder."""

@@ -86,7 +86,7 @@ def train(
         with StopRequest(stop_after_s) as stop, Loader(data, ranks.device) as loader:
             run = _Run(learner, batches, loader, pairs, checkpoints, stop, hooks or Hooks())
             run.go()
-    return TrainedRun(plan, fingerprint, data.images.shape[1], run.progress)
+    return TrainedRun(plan, fingerprint, data.images.shape[1], run.progress, checkpoints)
 
 
 def run_fingerprint(plan: TrainingPlan, data: ImageSet, held_out: ImageSet) -> str:

@@ -99,7 +99,7 @@ def work(packed: Path) -> Path:
             spare.setattr("benchmarks.paper_scale.run.time", clock)
             with pytest.raises(OutOfTime, match="train ran out of time; run the same command"):
                 run_stages(folder, ["augment", "masks", "train"], 120.4, None)
-        assert list(folder.glob("checkpoints/pconv/step-*.pt"))
+        assert list(folder.glob("checkpoints/pconv/*/step-*.pt"))
         set_up(packed, folder, CHANGES)
         run_stages(folder, ["augment", "masks", "train", "evaluate"], HOUR_S, 1)
     return folder

@@ -43,9 +43,9 @@ def pconv(*arguments: str | Path) -> Answer:
     return Answer(result.exit_code, said)
 
 
-def stage(name: str) -> Answer:
-    """Run a stage in the current folder by the command that ``dvc.yaml`` has for it."""
-    return module(*shlex.split(COMMANDS[name])[2:])
+def stage(name: str, *options: str) -> Answer:
+    """Run a stage in the current folder by dvc.yaml's command for it, with options added."""
+    return module(*shlex.split(COMMANDS[name])[2:], *options)
 
 
 def module(name: str, *arguments: str) -> Answer:

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from pconv.checkpoints import CheckpointFolder, clear_checkpoints
+from pconv.checkpoints import CheckpointFolder
+
+MINE, THEIRS = "0123456789abcdef0123", "fedcba9876543210fedc"
 
 
 def steps_in(folder: Path) -> list[int]:
@@ -15,7 +17,7 @@ def steps_in(folder: Path) -> list[int]:
     return sorted(int(path.stem.removeprefix("step-")) for path in folder.glob("*.pt"))
 
 
-def saved(folder: Path, *steps: int, identity: str = "mine") -> CheckpointFolder:
+def saved(folder: Path, *steps: int, identity: str = MINE) -> CheckpointFolder:
     """Save a small state at some steps."""
     checkpoints = CheckpointFolder(folder, identity)
     for step in steps:
@@ -28,15 +30,17 @@ class TestSave:
 
     def test_keeps_two(self, tmp_path: Path) -> None:
         """The newest two stay, and nothing unfinished beside them."""
-        saved(tmp_path, 1, 5, 7)
-        assert steps_in(tmp_path) == [5, 7]
-        assert len(list(tmp_path.iterdir())) == 2
+        own = saved(tmp_path, 1, 5, 7).own
+        assert steps_in(own) == [5, 7]
+        assert len(list(own.iterdir())) == 2
 
-    def test_removes_later_foreign(self, tmp_path: Path) -> None:
-        """Checkpoints of a longer, foreign run do not survive the first of this one."""
-        saved(tmp_path, 800, 900, identity="theirs")
-        saved(tmp_path, 3)
-        assert steps_in(tmp_path) == [3]
+    def test_leaves_foreign(self, tmp_path: Path) -> None:
+        """A run that waits to go on keeps its checkpoints while another is trained to its end."""
+        theirs = saved(tmp_path, 800, 900, identity=THEIRS)
+        saved(tmp_path, 3, 850, 1000).clear()
+        state = theirs.newest()
+        assert state is not None
+        assert state["step"] == 900
 
 
 class TestNewest:
@@ -51,21 +55,28 @@ class TestNewest:
 
     def test_none(self, tmp_path: Path) -> None:
         """An empty or missing folder has none."""
-        assert CheckpointFolder(tmp_path / "missing", "mine").newest() is None
-        assert CheckpointFolder(tmp_path, "mine").newest_path() is None
+        assert CheckpointFolder(tmp_path / "missing", MINE).newest() is None
+        assert CheckpointFolder(tmp_path, MINE).newest_path() is None
 
     def test_foreign(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-        """Another run's is not resumed, said so, and left until this run has its own."""
-        saved(tmp_path, 4, identity="theirs")
-        assert CheckpointFolder(tmp_path, "mine").newest() is None
-        assert "step-000000004.pt: belongs to other params, data or code" in caplog.text
-        assert steps_in(tmp_path) == [4]
+        """Another run's is not resumed, and that it is there is told with its size."""
+        theirs = saved(tmp_path, 4, identity=THEIRS).own
+        assert CheckpointFolder(tmp_path, MINE).newest() is None
+        assert f"{theirs}: unfinished, 0 MB, of other params, data or code" in caplog.text
+        saved(tmp_path, 1).newest()
+        assert caplog.text.count("unfinished") == 1
+
+    def test_moved(self, tmp_path: Path) -> None:
+        """Nor is one that was put into this run's folder."""
+        theirs, mine = saved(tmp_path, 4, identity=THEIRS), CheckpointFolder(tmp_path, MINE)
+        theirs.own.rename(mine.own)
+        assert mine.newest() is None
 
     @pytest.mark.parametrize("kept", [0, 10, 0.5, 0.99])
     def test_damaged(self, kept: float, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         """A cut file is passed over for the one before it, and both are named."""
         checkpoints = saved(tmp_path, 1, 2)
-        newest = tmp_path / "step-000000002.pt"
+        newest = checkpoints.own / "step-000000002.pt"
         content = newest.read_bytes()
         newest.write_bytes(content[: int(kept * len(content)) if kept < 1 else int(kept)])
         with caplog.at_level(logging.INFO):
@@ -78,7 +89,7 @@ class TestNewest:
     def test_all_damaged(self, tmp_path: Path) -> None:
         """With no whole one the run starts anew."""
         checkpoints = saved(tmp_path, 1, 2)
-        for path in tmp_path.glob("*.pt"):
+        for path in checkpoints.own.glob("*.pt"):
             path.write_bytes(b"PK\x03\x04 and no more")
         assert checkpoints.newest() is None
 
@@ -89,25 +100,33 @@ class TestNewest:
             def __reduce__(self) -> tuple[object, tuple[str]]:
                 return Path.touch, (tmp_path / "trapped",)
 
-        with (tmp_path / "step-000000001.pt").open("wb") as file:
-            pickle.dump({"identity": "mine", "state": Trap()}, file, protocol=2)
-        assert CheckpointFolder(tmp_path, "mine").newest() is None
+        mine = CheckpointFolder(tmp_path, MINE)
+        mine.own.mkdir()
+        with (mine.own / "step-000000001.pt").open("wb") as file:
+            pickle.dump({"identity": MINE, "state": Trap()}, file, protocol=2)
+        assert mine.newest() is None
         assert "damaged" in caplog.text
         assert not (tmp_path / "trapped").exists()
 
     def test_other_content(self, tmp_path: Path) -> None:
         """A torch file that is no checkpoint is passed over."""
-        torch.save(torch.zeros(3), tmp_path / "step-000000001.pt")
-        assert CheckpointFolder(tmp_path, "mine").newest() is None
+        mine = CheckpointFolder(tmp_path, MINE)
+        mine.own.mkdir()
+        torch.save(torch.zeros(3), mine.own / "step-000000001.pt")
+        assert mine.newest() is None
 
 
-class TestClearCheckpoints:
-    """`clear_checkpoints`."""
+class TestClear:
+    """`CheckpointFolder.clear`."""
 
     def test_values(self, tmp_path: Path) -> None:
         """Checkpoints go, other files stay; a missing folder is no error."""
-        saved(tmp_path, 1)
+        mine = saved(tmp_path, 1)
         (tmp_path / "timing.jsonl").touch()
-        clear_checkpoints(tmp_path)
+        mine.clear()
         assert [path.name for path in tmp_path.iterdir()] == ["timing.jsonl"]
-        clear_checkpoints(tmp_path / "missing")
+        mine.clear()
+        saved(tmp_path, 1)
+        (mine.own / "note.txt").touch()
+        mine.clear()
+        assert [path.name for path in mine.own.iterdir()] == ["note.txt"]

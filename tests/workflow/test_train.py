@@ -24,7 +24,6 @@ from workflow.params import TrainParams
 from workflow.stages import train as stage
 from workflow.stages.train import (
     by_name,
-    forget_checkpoints,
     held_out_pairs,
     plan_of,
     train_networks,
@@ -122,9 +121,10 @@ class TestTrainNetworks:
         """A finished run called again takes no step, until its checkpoints are forgotten."""
         train_networks(PARAMS, **folders, device="cpu")
         first = contents(folders["out"])
-        train_networks(PARAMS, **folders, device="cpu", stop_after_s=0)
+        finished = train_networks(PARAMS, **folders, device="cpu", stop_after_s=0)
         assert contents(folders["out"]) == first
-        forget_checkpoints(PARAMS, folders["state"])
+        for checkpoints in finished:
+            checkpoints.clear()
         assert not list(folders["state"].rglob("*.pt"))
         with pytest.raises(SystemExit):
             train_networks(PARAMS, **folders, device="cpu", stop_after_s=0)

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 
 from pconv.atomic import atomic_folder
-from pconv.checkpoints import clear_checkpoints
+from pconv.checkpoints import CheckpointFolder
 from pconv.dataset import ImageSet, pack_images, pack_masks
 from pconv.errors import DataError
 from pconv.images import check_mask_size, read_image, read_mask
@@ -58,7 +58,7 @@ def train_networks(
     state: Path,
     device: str = "auto",
     stop_after_s: float | None = None,
-) -> None:
+) -> list[CheckpointFolder]:
     """Train each kind of network in turn, then write all of them at once.
 
     Args:
@@ -68,10 +68,13 @@ def train_networks(
         raw: Raw data; ``valid/gt/*`` are the photos of the held-out pairs.
         valid_masks: Their masks, ``NNNN/*.png``.
         out: Folder to make; nothing appears there before all is trained.
-        state: Folder of checkpoints and decoded data, used again by the next call. They stay until
-            `forget_checkpoints`: called again, a finished run takes no step.
+        state: Folder of checkpoints and decoded data, used again by the next call.
         device: ``cpu``, ``cuda`` or ``auto``.
         stop_after_s: Stop with a checkpoint after so many seconds.
+
+    Returns:
+        The checkpoints. As long as they are there, a finished run that is called again takes no
+        step; other code must not take them for an unfinished run of its own.
 
     Raises:
         DataError: If data is missing or does not fit together.
@@ -94,6 +97,7 @@ def train_networks(
             for run in runs:
                 run.write(unfinished / run.plan.kind)
     ranks.barrier()
+    return [run.checkpoints for run in runs]
 
 
 def warn_of_slow_bf16() -> None:
@@ -106,15 +110,6 @@ def warn_of_slow_bf16() -> None:
             "ONEDNN_MAX_CPU_ISA=ALL",
             os.environ.get("ONEDNN_MAX_CPU_ISA"),
         )
-
-
-def forget_checkpoints(params: TrainParams, state: Path) -> None:
-    """Delete the checkpoints of a run that is finished and recorded.
-
-    Other code must not take them for an unfinished run of its own.
-    """
-    for kind in params.kinds:
-        clear_checkpoints(state / kind)
 
 
 def plan_of(params: TrainParams, kind: Kind) -> TrainingPlan:
@@ -249,8 +244,9 @@ def main() -> None:
     )
     options = parser.parse_args()
     with stage_params(TrainParams) as params:
-        train_networks(params, **vars(options))
-    forget_checkpoints(params, options.state)
+        finished = train_networks(params, **vars(options))
+    for checkpoints in finished:  # only now: an edit while it ran would have ended it
+        checkpoints.clear()
 
 
 if __name__ == "__main__":
