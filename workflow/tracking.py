@@ -118,11 +118,18 @@ class Run:
 
     @_posted
     def log_params(self, params: Mapping[str, object]) -> None:
-        """Log nested parameters flattened, as ``section.key``; values a run has already stay."""
+        """Log nested parameters flattened, as ``section.key``.
+
+        MLflow keeps the first value of each for good. One that is another now, as of data that the
+        training does not see (``masks.valid``), becomes a tag of the same name.
+        """
         from mlflow.entities import Param
 
-        known = self._client.get_run(self._id).data.params
-        new = [Param(key, value) for key, value in _texts(params).items() if key not in known]
+        data, texts = self._client.get_run(self._id).data, _texts(params)
+        known = data.params
+        changed = {k: v for k, v in texts.items() if known.get(k, v) != v or k in data.tags}
+        self._set_tags(changed)
+        new = [Param(key, value) for key, value in texts.items() if key not in known]
         for start in range(0, len(new), 100):  # the server takes 100 a call
             self._client.log_batch(self._id, params=new[start : start + 100])
 

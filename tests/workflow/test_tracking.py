@@ -91,15 +91,17 @@ class TestOpenRun:
         assert {"kind", "git.dirty", "mlflow.source.git.commit"} <= logged.data.tags.keys()
 
     def test_is_found_again(self, client: object) -> None:
-        """The same fingerprint goes on in the same run; a changed parameter doesn't break it."""
-        for draws in (100, 200):
+        """The same fingerprint goes on in the same run; a parameter that changed is a tag too."""
+        for masks, tag in ((100, None), (200, "200"), (100, "100")):
             with open_run("again", "x") as run:
-                run.log_params({"train": {"steps": draws}})
-                run.log_numbers({"hole": draws})
+                run.log_params({"masks": {"valid": masks, "train": 5}})
+                run.log_numbers({"hole": masks})
             assert run.is_delivered
-        logged = only_run(client, "again")
-        assert logged.data.metrics == {"hole": 200.0}
-        assert logged.data.params == {"train.steps": "100"}
+            logged = only_run(client, "again")
+            assert logged.data.metrics == {"hole": masks}
+            assert logged.data.params == {"masks.valid": "100", "masks.train": "5"}
+            assert logged.data.tags.get("masks.valid") == tag
+            assert "masks.train" not in logged.data.tags
 
     def test_measured_with_less(self, client: object) -> None:
         """What is not measured any more does not stand beside the new numbers; epochs do."""
