@@ -30,7 +30,7 @@ from workflow.licensed import COLUMNS
 from workflow.pairs import read_pairs
 from workflow.params import read_params
 from workflow.shards import Shard
-from workflow.ship import Project, licences, model_card, ship
+from workflow.ship import Project, licences, losses, model_card, ship
 from workflow.stages.augment import ranges_of
 from workflow.stages.download import download
 from workflow.stages.masks import make_masks
@@ -411,6 +411,7 @@ class TestShip:
         assert "begun with the weights in `begin.safetensors`;" in model_card(
             finished, tuned, alike, 0.25, 1, []
         )
+        assert "hole 6, tv 0.1, valid 1. No term looks at VGG-16's features" in card
         assert "3 of the photographs ask" in card
         assert "half precision changes no kind's mean by more than 0.250 dB" in card
         assert "as one more channel" not in card
@@ -435,6 +436,11 @@ class TestShip:
         with pytest.raises(WeightsError, match=r"more than 0; train a narrower network"):
             ship(finished, photos, tmp_path / "weights", [])
         assert not (tmp_path / "weights").exists()
+
+    def test_losses(self) -> None:
+        """A training by VGG-16's features is not said to be without them."""
+        header = {"weight_hole": "6.0", "weight_perceptual": "0.05", "weight_tv": "0.0", "x": "y"}
+        assert losses(header) == "Losses and their weights: hole 6, perceptual 0.05."
 
     def test_licences(self, photos: Path, tmp_path: Path) -> None:
         """Licences are counted without where they were seen; another table is refused."""

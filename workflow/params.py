@@ -139,7 +139,13 @@ class MasksParams(Section):
     seed: Seed
     size_px: SizePx
     train: Annotated[Items, Field(description="Training masks.")]
-    valid: Annotated[Items, Field(description="Validation masks.")]
+    valid: Annotated[
+        Items,
+        Field(
+            description="Validation masks; with others the network is trained anew, as its log's "
+            "held-out pairs are of them."
+        ),
+    ]
     kinds: Annotated[
         list[
             Literal[

@@ -37,6 +37,7 @@ from workflow.reporting.brief import KINDS_LEGEND, hole_psnr_table
 MAX_BYTES = 20_000_000
 _METHOD = "pconv-last"
 _BATCH = 8
+_WEIGHT = "weight_"  # begins the names of the losses' weights in a header
 
 
 @dataclass(frozen=True)
@@ -205,6 +206,8 @@ numbers of network and training, from the file's own header; those of the data a
 The run's fingerprint is
 `{about["fingerprint"]}`.
 
+{losses(about)}
+
 ## What it reaches
 
 Mean PSNR inside the hole in dB, on {pairs} pairs of hole and photograph at {side}x{side},
@@ -224,6 +227,23 @@ Mean PSNR inside the hole in dB, on {pairs} pairs of hole and photograph at {sid
 - It continues colours and edges. It invents no objects, faces or text.
 - A hole's edge must be exact: pixels that are called known are kept, wrong or not.
 {seen}"""
+
+
+def losses(about: dict[str, str]) -> str:
+    """Return what a network was trained to make small, from the header of its weights."""
+    weights = {
+        name.removeprefix(_WEIGHT): float(word)
+        for name, word in about.items()
+        if name.startswith(_WEIGHT)
+    }
+    terms = [f"{name} {weight:g}" for name, weight in sorted(weights.items()) if weight]
+    words = f"Losses and their weights: {', '.join(terms)}."
+    if weights.get("perceptual") or weights.get("style"):
+        return words
+    return (
+        f"{words} No term looks at VGG-16's features: that\nserves PSNR, the measure below, and "
+        "costs texture."
+    )
 
 
 def _main() -> None:

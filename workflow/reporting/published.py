@@ -31,6 +31,7 @@ LIU = {
 }
 LIU_NOTE = (
     "Liu et al. (2018) published these means for Places2, with their masks and their training: "
-    "other data, so they show the order of magnitude and nothing else. They are at second hand, from "
-    "a table of maruru-hub/PartialConv-paddle, which does not say whether the holes reach the border."
+    "other data, so they show the order of magnitude and nothing else. They are at second hand, "
+    "from a table of maruru-hub/PartialConv-paddle, which does not say whether the holes reach the "
+    "border."
 )
