@@ -12,7 +12,8 @@ from torch.nn.utils import parametrizations, prune
 
 from pconv import PConvUNet
 from pconv.errors import ImageError, ParameterError, ShapeError
-from pconv.unet import PlainUNet, build_unet, composite, describe, mirrored, table
+from pconv.figure4 import describe
+from pconv.unet import PlainUNet, build_unet, composite, mirrored, table
 from pconv.upsampling import WORTH_FOLDING, twice, upsampled_conv2d
 
 ROOT = Path(__file__).parents[2]
@@ -129,8 +130,8 @@ class TestFigure4:
         assert "\n".join(printed).replace("\u00d7", "x") == PAPER.strip()
 
     def test_printed(self):
-        """``python -m pconv.unet`` prints every row and the number of parameters."""
-        command = [sys.executable, "-m", "pconv.unet"]
+        """``python -m pconv.figure4`` prints every row and the number of parameters."""
+        command = [sys.executable, "-m", "pconv.figure4"]
         out = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
         for line in describe():
             assert all(word in out for word in line)
