@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from pconv.errors import DataError, ImageError, ParameterError
 from pconv.images import read_image, read_mask, write_image, write_mask
@@ -215,6 +216,16 @@ class TestHeldOutPairs:
         for number in range(5):
             mask = read_mask(folders["valid_masks"] / f"{number % 2:04d}/{number:06d}.png")
             np.testing.assert_array_equal(pairs.masks[number], mask)
+
+    def test_large_jpeg(self, folders: dict[str, Path]) -> None:
+        """A large JPEG is decoded in full, as it is when its pairs are evaluated."""
+        for path in (folders["raw"] / "valid/gt").iterdir():
+            path.unlink()
+        noise = np.random.default_rng(0).integers(0, 256, (5 * SIZE, 7 * SIZE, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(folders["raw"] / "valid/gt/0.jpg")
+        pairs = held_out_pairs(folders["raw"], folders["valid_masks"], 1, SIZE)
+        wanted = fit_image(read_image(folders["raw"] / "valid/gt/0.jpg"), SIZE)
+        np.testing.assert_array_equal(pairs.images[0], wanted)
 
     @pytest.mark.parametrize("photos", [1, 3, 6])
     def test_kinds(self, folders: dict[str, Path], photos: int) -> None:

@@ -137,7 +137,7 @@ def number(value: float, *, unit: str = "") -> str:
     size = abs(value)
     if size >= 1e5 or 0 < size < 1e-4:
         return f"{value:.3e}"
-    decimals = 4 if size < 1 else max(0, 4 - len(str(int(size))))
+    decimals = 6 if 0 < size < 0.01 else 4 if size < 1 else max(0, 4 - len(str(int(size))))
     return f"{value:.{decimals}f}"
 
 

@@ -140,7 +140,8 @@ def held_out_pairs(raw: Path, masks: Path, count: int, size_px: int) -> ImageSet
     if len(mask_files) < count:
         raise DataError(f"{masks}: {len(mask_files)} masks; train.validation_pairs wants {count}")
     photos = photos[:count]
-    framed = [fit_image(read_image(photo, min_side=size_px), size_px) for photo in photos]
+    # In full: decoded at a part of its size, as is quicker, a JPEG is not the picture evaluated.
+    framed = [fit_image(read_image(photo), size_px) for photo in photos]
     held_out = [read_mask(file) for file in mask_files]
     for file, mask in zip(mask_files, held_out, strict=True):
         check_mask_size(file, mask, (size_px, size_px), _IMAGES_HAVE)
