@@ -72,8 +72,10 @@ class CheckpointFolder:
 
     def _tell_others(self) -> None:
         sizes: dict[Path, int] = {}
-        for path in self.folder.glob(f"*/{_PATTERN}"):
-            sizes[path.parent] = sizes.get(path.parent, 0) + path.stat().st_size
+        # Directly in the folder lie those of versions that had one for all.
+        for path in (*self.folder.glob(_PATTERN), *self.folder.glob(f"*/{_PATTERN}")):
+            with contextlib.suppress(FileNotFoundError):  # finished meanwhile
+                sizes[path.parent] = sizes.get(path.parent, 0) + path.stat().st_size
         for folder, size in sorted(sizes.items()):
             log.warning(
                 "%s: unfinished, %.0f MB, of other params, data or code; not resumed, starting "
@@ -89,10 +91,10 @@ class CheckpointFolder:
         return sorted(self.own.glob(_PATTERN), reverse=True)
 
     def clear(self) -> None:
-        """Delete this run's checkpoints; each of its processes may do so."""
-        for path in self._files():
-            path.unlink(missing_ok=True)
-        with contextlib.suppress(OSError):  # it is gone, or holds something else
+        """Delete this run's checkpoints; each of its processes may do so at once."""
+        with contextlib.suppress(OSError):  # another has deleted it, or it holds something else
+            for path in self._files():
+                path.unlink(missing_ok=True)
             self.own.rmdir()
 
 

@@ -10,6 +10,7 @@ that can occur exactly, whatever the precision of the features. Masks carry no g
 
 from collections.abc import Sequence
 from itertools import product
+from operator import index
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -241,9 +242,10 @@ class PartialConv2d(nn.Conv2d):
 def _pair(name: str, value: int | Pair) -> Pair:
     """Return height and width of what may be one number for both."""
     both = tuple(value) if isinstance(value, Sequence) else (value, value)
-    if len(both) != 2 or not all(isinstance(number, int) for number in both):
+    is_pair = len(both) == 2 and not any(isinstance(number, bool) for number in both)
+    if not is_pair or not all(hasattr(number, "__index__") for number in both):
         raise ParameterError(f"{name} is {value!r}; wanted an integer, or one for height and width")
-    return both
+    return index(both[0]), index(both[1])
 
 
 def _check_shapes(images: Sequence[Tensor], masks: Sequence[Tensor], weight: Tensor) -> None:

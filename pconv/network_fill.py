@@ -1,6 +1,7 @@
 """The network as a fill of windows, from a file of weights or as it is."""
 
 import logging
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -24,6 +25,9 @@ Weights = str | Path | UNet
 _USUAL_SIZE_PX = 256
 SMALLEST_WINDOW_PX = 8
 _CHANNELS = 3
+
+_lock = threading.Lock()
+_in_use: dict[nn.Module, tuple[int, list[nn.Module]]] = {}  # by how many, and what they put back
 
 
 class NetworkOptions(TypedDict, total=False):
@@ -88,15 +92,25 @@ class NetworkFill:
 def _in_evaluation(network: nn.Module) -> Iterator[None]:
     """Run a network in evaluation mode, and leave each of its modules as it was.
 
-    In training mode a fill would depend on what else is filled, and change the batch norms.
+    In training mode a fill would depend on what else is filled, and change the batch norms. Of
+    several threads the first one in changes the mode and the last one out changes it back.
     """
-    training = [module for module in network.modules() if module.training]
-    network.eval()
+    with _lock:
+        users, training = _in_use.get(network, (0, []))
+        if not users:
+            training = [module for module in network.modules() if module.training]
+            network.eval()
+        _in_use[network] = users + 1, training
     try:
         yield
     finally:
-        for module in training:
-            module.training = True
+        with _lock:
+            users, training = _in_use.pop(network)
+            if users > 1:
+                _in_use[network] = users - 1, training
+            else:
+                for module in training:
+                    module.training = True
 
 
 def network_fill(

@@ -57,15 +57,19 @@ _StrictLoader.add_implicit_resolver(
 )
 
 
-def read_plain_yaml(path: Path) -> Any:
+def read_plain_yaml(path: Path, *, max_bytes: int = _MAX_BYTES) -> Any:
     """Return what a YAML file holds: nested dicts and lists of plain values, or None.
+
+    Args:
+        path: The file.
+        max_bytes: A larger one is refused.
 
     Raises:
         ParameterError: If the file is not readable, too large, or not plain YAML.
     """
     try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise ParameterError(f"{path}: over {_MAX_BYTES} bytes; wanted a parameter file")
+        if path.stat().st_size > max_bytes:
+            raise ParameterError(f"{path}: over {max_bytes} bytes; wanted a parameter file")
         return _StrictLoader(path.read_text(encoding="utf-8")).get_single_data()
     except (OSError, UnicodeDecodeError) as error:
         raise ParameterError(f"{path}: not readable as UTF-8 text ({error})") from error

@@ -18,13 +18,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from pconv.atomic import atomic_file
 from pconv.errors import DataError
 from workflow.command import run_command
-from workflow.params import PARAMS_FILE, SECTION_FILES, Params, Section
+from workflow.dvc_record import DVC_RECORD, recorded_section, recorded_stages
+from workflow.params import SECTION_FILES, Params, Section
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ def recover_dvc(root: Path = Path()) -> None:
     A ``dvc.lock`` that is cut short is put aside: the results are in DVC's cache under what they
     were made of, so the next ``dvc repro`` finds them there and writes the file anew.
     """
-    notes, record = root / ".dvc/tmp/rwlock", root / "dvc.lock"
+    notes, record = root / ".dvc/tmp/rwlock", root / DVC_RECORD
     if _dvc_is_alive(root):
         return
     if notes.is_file() and _notes_of(notes) is None:
@@ -48,7 +48,7 @@ def recover_dvc(root: Path = Path()) -> None:
         # Nobody is at work, so whoever has these numbers now is another program.
         with atomic_file(notes) as partial:
             partial.write_text("{}")
-    if record.is_file() and not _is_record(record):
+    if record.is_file() and recorded_stages(record) is None:
         aside = record.with_name("dvc.lock.damaged")
         record.replace(aside)
         log.warning("%s: cut short by a kill; put aside as %s", record, aside.name)
@@ -121,7 +121,7 @@ def distrust_future(outputs: Iterable[str]) -> None:
 
 
 def distrust_restored(
-    params: Params, record: Path = Path("dvc.lock"), sections: Path = SECTION_FILES
+    params: Params, record: Path = DVC_RECORD, sections: Path = SECTION_FILES
 ) -> None:
     """Have Snakemake make anew what DVC brought back, as made with other numbers than today's.
 
@@ -135,9 +135,7 @@ def distrust_restored(
         record: What DVC records.
         sections: Folder of the sections' files.
     """
-    if not record.is_file() or not _is_record(record):
-        return
-    stages = yaml.safe_load(record.read_text(encoding="utf-8"))["stages"]
+    stages = recorded_stages(record) or {}
     for name in Params.model_fields:
         file, then = sections / f"{name}.json", _recorded(stages.get(name, {}), name)
         if then is None or file.stat().st_mtime_ns >= record.stat().st_mtime_ns:
@@ -153,10 +151,9 @@ def distrust_restored(
 
 def _recorded(stage: Any, name: str) -> Section | None:
     """Return the parameters that DVC recorded of a stage; None if they are none of today's kind."""
-    section = stage.get("params", {}).get(PARAMS_FILE.name, {}).get(name)
     kind = Params.model_fields[name].annotation
     try:
-        return kind.model_validate(section) if kind is not None else None
+        return kind.model_validate(recorded_section(stage, name)) if kind is not None else None
     except ValidationError:
         return None
 
@@ -180,16 +177,6 @@ def _notes_of(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError:
         return None
-
-
-def _is_record(path: Path) -> bool:
-    """Return whether a file is a whole ``dvc.lock``: each stage's command, each output's hash."""
-    try:
-        stages = yaml.safe_load(path.read_text(encoding="utf-8"))["stages"].values()
-        outputs = [out for stage in stages for out in stage.get("outs", [])]
-        return all(stage.get("cmd") for stage in stages) and all(out.get("md5") for out in outputs)
-    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, AttributeError):
-        return False
 
 
 def _main() -> None:

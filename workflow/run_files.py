@@ -11,12 +11,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from pconv.errors import DataError, PConvError
 from pconv.weights_header import read_about
 from workflow.code import is_code
+from workflow.dvc_record import DVC_RECORD, recorded_section, recorded_stages
 from workflow.graph import DVC_FILE, load_stages
 from workflow.networks import NETWORKS
 from workflow.params import Params, TrainParams, read_params
@@ -29,7 +29,6 @@ SCORED_ON = "valid_pairs.md5"  # those pairs
 
 _WEIGHTS, _LOG = "last.safetensors", "log.jsonl"
 _WEIGHT = "weight_"
-_DVC_RECORD = Path("dvc.lock")
 _HELD_OUT = (Path("data/raw/valid/gt"), Path("data/masks/valid"))
 
 
@@ -187,7 +186,7 @@ def provenance() -> dict[str, str]:
             return ""
         return done.stdout.strip()
 
-    record = _DVC_RECORD.read_bytes() if _DVC_RECORD.is_file() else None
+    record = DVC_RECORD.read_bytes() if DVC_RECORD.is_file() else None
     return {
         "mlflow.user": _user(),
         "mlflow.source.name": "workflow/stages/train.py",
@@ -203,17 +202,15 @@ def _recorded_sections(now: Mapping[str, Any]) -> dict[str, Any]:
     They count where a stage's outputs are those that ``dvc.lock`` records. Where they are not,
     another engine made them since, and the sections are taken to be as they are now.
     """
-    try:
-        stages = yaml.safe_load(_DVC_RECORD.read_text(encoding="utf-8"))["stages"]
-        recorded = {name: stage["params"]["params.yaml"][name] for name, stage in stages.items()}
-        return {
-            name: section
-            for name, section in recorded.items()
-            if section != now.get(name) and _is_there(stages[name]["outs"])
-        }
-    # None, cut short, or not DVC's.
-    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError, AttributeError):
-        return {}
+    recorded = {
+        name: (recorded_section(stage, name), stage.get("outs", []))
+        for name, stage in (recorded_stages() or {}).items()
+    }
+    return {
+        name: section
+        for name, (section, outputs) in recorded.items()
+        if section is not None and section != now.get(name) and _is_there(outputs)
+    }
 
 
 def _is_there(outputs: list[dict[str, Any]]) -> bool:

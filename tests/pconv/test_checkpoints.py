@@ -25,6 +25,11 @@ def saved(folder: Path, *steps: int, identity: str = MINE) -> CheckpointFolder:
     return checkpoints
 
 
+def vanished(_: CheckpointFolder) -> list[Path]:
+    """Look into a folder that is just being deleted."""
+    raise FileNotFoundError
+
+
 class TestSave:
     """`CheckpointFolder.save`."""
 
@@ -65,6 +70,12 @@ class TestNewest:
         assert f"{theirs}: unfinished, 0 MB, of other params, data or code" in caplog.text
         saved(tmp_path, 1).newest()
         assert caplog.text.count("unfinished") == 1
+
+    def test_of_before(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        """Those of versions without a folder for each run are told too."""
+        torch.save({}, tmp_path / "step-000000800.pt")
+        assert CheckpointFolder(tmp_path, MINE).newest() is None
+        assert f"{tmp_path}: unfinished" in caplog.text
 
     def test_moved(self, tmp_path: Path) -> None:
         """Nor is one that was put into this run's folder."""
@@ -127,6 +138,9 @@ class TestClear:
         assert [path.name for path in tmp_path.iterdir()] == ["timing.jsonl"]
         mine.clear()
         saved(tmp_path, 1)
+        with pytest.MonkeyPatch.context() as patch:  # another process was quicker
+            patch.setattr(CheckpointFolder, "_files", vanished)
+            mine.clear()
         (mine.own / "note.txt").touch()
         mine.clear()
         assert [path.name for path in mine.own.iterdir()] == ["note.txt"]

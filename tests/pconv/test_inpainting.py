@@ -4,6 +4,7 @@ import copy
 import pickle
 import re
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -294,6 +295,22 @@ class TestInpaint:
         modes = [module.training for module in network.modules()]
         assert (fill(*scene(40, 40)) == wanted).all()
         assert [module.training for module in network.modules()] == modes
+        for name, value in network.state_dict().items():
+            assert torch.equal(value, before[name])
+
+    def test_network_in_training_in_threads(self) -> None:
+        """So it is if several threads fill with it at once."""
+        torch.manual_seed(0)
+        network = PConvUNet(width=2, levels=3)
+        scenes = [scene(40, 40, seed) for seed in range(24)]
+        wanted = [inpaint(*pair, weights=network) for pair in scenes]
+        before = copy.deepcopy(network.train().state_dict())
+        fill = Inpainter(weights=network)
+        with ThreadPoolExecutor(4) as pool:
+            found = list(pool.map(lambda pair: fill(*pair), scenes))
+        for one, other in zip(found, wanted, strict=True):
+            assert (one == other).all()
+        assert all(module.training for module in network.modules())
         for name, value in network.state_dict().items():
             assert torch.equal(value, before[name])
 

@@ -108,13 +108,18 @@ class TestPartialConv2d:
         wanted = partial_conv2d(image, mask, weight, None, (2, 2), (1, 1), (2, 2))
         torch.testing.assert_close(partial_conv2d(image, mask, weight, None, 2, 1, 2), wanted)
 
+    def test_numpy_integers(self):
+        """Integers of numpy are integers."""
+        conv = PartialConv2d(3, 2, 3, np.int64(2), (np.int32(1), 1), np.int64(1))
+        assert (conv.stride, conv.padding, conv.dilation) == ((2, 2), (1, 1), (1, 1))
+
     def test_device_and_dtype(self):
         """Parameters are made where, and in the precision, that is asked for."""
         conv = PartialConv2d(3, 2, 3, device="meta", dtype=torch.float16)
         assert {(p.device.type, p.dtype) for p in conv.parameters()} == {("meta", torch.float16)}
 
     @pytest.mark.parametrize("name", ["stride", "padding", "dilation"])
-    @pytest.mark.parametrize("value", ["same", 1.5, (1, 2, 3)])
+    @pytest.mark.parametrize("value", ["same", 1.5, (1, 2, 3), True])
     def test_raises_on_no_number(self, name, value):
         """What is neither a number nor a pair is refused when the layer is made."""
         with pytest.raises(ParameterError, match=f"{name} is .*wanted an integer"):

@@ -472,6 +472,22 @@ class TestFolder:
         assert "valid/ec/my_dog/my_dog_1.png" in manifest
         assert sum(name.startswith("valid/or/") for name in manifest) == 3
 
+    def test_masks_of_held_out_photos(self, tmp_path: Path) -> None:
+        """Of masks that are named like photographs, those of training ones are nobody else's."""
+        names = ["cat", *(f"cat_{number}" for number in range(1, 9))]
+        numbered = list(enumerate(names))
+        manifest = run(
+            tmp_path / "raw",
+            source="folder",
+            folder_train=pack(tmp_path / "p", {f"{n}.jpg": photo(50 + i) for i, n in numbered}),
+            folder_or=pack(tmp_path / "masks", {f"{n}.png": mask(i) for i, n in numbered}),
+            folder_held_out_share=0.4,
+        )
+        held_out = {Path(name).stem for name in manifest if name.startswith("valid/gt/")}
+        assert 1 < len(held_out) < len(names)
+        found = {name for name in manifest if name.startswith("valid/or/")}
+        assert found == {f"valid/or/{name}/{name}_0.png" for name in held_out}
+
     def test_shared_photographs(self, tmp_path: Path) -> None:
         """A validation photograph that lies among the training ones too is no training one."""
         settings = {

@@ -39,6 +39,9 @@ stages:
     cmd: python -m check
   sample:
     cmd: python -m sample
+    deps:
+    - path: raw
+      md5: 9f
     outs:
     - path: sample.csv
       md5: 0a1b
@@ -105,7 +108,9 @@ class TestRecoverDvc:
         recover_dvc(project)
         assert (project / "dvc.lock").read_bytes() == (ROOT / "dvc.lock").read_bytes()
 
-    @pytest.mark.parametrize("content", ["", RECORD[:40], RECORD[:-9], "stages: [", "\x00\xff"])
+    @pytest.mark.parametrize(
+        "content", ["", RECORD[:40], RECORD[:120], RECORD[:-9], "stages: [", "\x00\xff"]
+    )
     def test_cut_record(self, project: Path, content: str) -> None:
         """A record that is no whole one is put aside, not thrown away."""
         (project / "dvc.lock").write_text(content)

@@ -101,7 +101,11 @@ def test_delivered_after_an_edit(finished: Path, made_by: str) -> None:
     outputs["sample"].parent.mkdir()
     outputs["sample"].write_text("made by DVC")
     stages = {
+        "check": {"cmd": "python -m check", "params": {"params.yaml": read_params().model_dump()}}
+    }
+    stages |= {
         name: {
+            "cmd": f"python -m {name}",
             "params": {"params.yaml": {name: before[name]}},
             "outs": [{"path": str(output), "md5": dvc_hash(output)}],
         }

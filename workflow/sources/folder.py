@@ -46,7 +46,12 @@ def photographs_in_folders(
             "wanted some of both: change download.folder_held_out_share or the seed, or name "
             "a folder in download.folder_valid"
         )
-    return Found(kept, held_out, _masks(masks, held_out))
+    trained_on = {photo.name for photo in kept}
+    named = _masks(masks, photos).items()
+    of_held_out = {
+        kind: [m for m in of_kind if m.photo not in trained_on] for kind, of_kind in named
+    }
+    return Found(kept, held_out, of_held_out)
 
 
 def _photos(folder: Path) -> list[Photo]:
