@@ -51,7 +51,12 @@ class StopRequest:
     @property
     def came(self) -> bool:
         """Whether to stop."""
-        return self._signal is not None or self._is_late()
+        return self.signalled or self._is_late()
+
+    @property
+    def signalled(self) -> bool:
+        """Whether a signal asked for it, not the time alone."""
+        return self._signal is not None
 
     def error(self, checkpoint: str, step: int) -> TrainingStopped:
         """Return the error that says why the run stopped, and that it can go on."""

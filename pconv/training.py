@@ -187,6 +187,9 @@ class _Run:
                 record = self._finish(epoch)
                 if self.ranks.is_first:
                     self._tell(epoch, record | timing, log_line=bool(bar.disable))
+        # A signal after the last step asks that nothing more is begun, such as another network.
+        if self.ranks.any(self.stop.signalled):
+            self._stop()
 
     def _steps(self, epoch: int, bar: Any) -> Record:
         """Take the steps that are left of an epoch; return how long they took."""
@@ -259,9 +262,12 @@ class _Run:
         if self.ranks.world > 1 and self._unread:
             return
         if self.ranks.any(self.stop.came):
-            self._read_losses()
-            self._save()
-            raise self.stop.error(str(self.checkpoints.newest_path()), self.progress.step)
+            self._stop()
+
+    def _stop(self) -> None:
+        self._read_losses()
+        self._save()
+        raise self.stop.error(str(self.checkpoints.newest_path()), self.progress.step)
 
     def _finish(self, epoch: int) -> Record:
         """Measure, note, keep and save what is due after an epoch."""

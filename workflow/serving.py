@@ -5,20 +5,24 @@ and masks travel as PNG files in base64, as MLflow does with every binary column
 """
 
 import base64
+import binascii
+from collections.abc import Callable
+from functools import partial
 from io import BytesIO
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import mlflow
-import numpy as np
 import pandas as pd
 from mlflow.exceptions import MlflowException
 from mlflow.pyfunc import PythonModel
-from PIL import Image, ImageOps
+from PIL import Image
 
 from pconv.errors import ImageError, PConvError
+from pconv.images import GREY_THRESHOLD, read_image, read_mask
 from pconv.inpainting import Inpainter
-
-_FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP")
+from pconv.pictures import Array
 
 
 class InpaintingModel(PythonModel):
@@ -53,23 +57,24 @@ class InpaintingModel(PythonModel):
             raise MlflowException.invalid_parameter_value(f"row {number}: {error}") from error
 
     def _fill(self, image: bytes | str, mask: bytes | str) -> str:
-        known = np.asarray(_picture("mask", mask).convert("L")) >= 128
-        filled = self.inpainter(np.asarray(_picture("image", image).convert("RGB")), known)
+        known = _read("mask", mask, partial(read_mask, threshold=GREY_THRESHOLD))
+        filled = self.inpainter(_read("image", image, read_image), known)
         file = BytesIO()
         Image.fromarray(filled).save(file, "PNG")
         return base64.b64encode(file.getvalue()).decode()
 
 
-def _picture(column: str, file: bytes | str) -> Image.Image:
-    try:
-        content = base64.b64decode(file) if isinstance(file, str) else file
-        image = Image.open(BytesIO(content), formats=_FORMATS)
-        return ImageOps.exif_transpose(image)
-    except Exception as error:  # decoders raise whatever they stumble over
-        raise ImageError(
-            f"{column}: not a readable picture ({type(error).__name__}); wanted a whole "
-            f"{', '.join(_FORMATS)} file in base64"
-        ) from error
+def _read(column: str, file: bytes | str, read: Callable[[Path], Array]) -> Array:
+    """Read a picture as the pipeline does: by Pillow alone, 16-bit grey would come out white."""
+    with TemporaryDirectory(prefix="pconv-") as folder:
+        path = Path(folder, column)
+        try:
+            path.write_bytes(base64.b64decode(file) if isinstance(file, str) else file)
+            return read(path)
+        except binascii.Error as error:
+            raise ImageError(f"{column}: not base64 ({error})") from error
+        except PConvError as error:
+            raise ImageError(str(error).replace(str(path), column)) from error
 
 
 mlflow.models.set_model(InpaintingModel())

@@ -10,7 +10,7 @@ const [before, after, status, error] = ['before', 'after', 'status', 'error'].ma
 const [undo, redo, clear, invert] = ['undo', 'redo', 'clear', 'invert'].map(element);
 const [fill, download, again] = ['fill', 'download', 'again'].map(element);
 
-let photo = null;  // the file itself, which is what is filled
+let photo = null;  // the file as it was when it was opened, which is what is filled
 let maxBytes = Infinity;
 let isBusy = false;
 
@@ -78,8 +78,10 @@ function refuseLarge(file) {
 
 const openPhoto = (file) => during('Opening the photo', async () => {
   refuseLarge(file);
-  await show(file, before);
-  photo = file;
+  // What is shown is what is filled, whatever becomes of the file on the disk.
+  const shown = new File([await file.arrayBuffer()], file.name, { type: file.type });
+  await show(shown, before);
+  photo = shown;
   start();
   element('about-photo').textContent =
     `${file.name}, ${before.naturalWidth}x${before.naturalHeight} pixels`;
@@ -103,6 +105,7 @@ const fillHole = () => during('Filling', async () => {
   const method = document.querySelector('input[name=method]:checked');
   const { canvas, share } = currentMask().toPicture();
   if (!share) throw new Error('Nothing is painted: there is no hole to fill.');
+  if (share === 1) throw new Error('All is painted: leave some of the photo to go by.');
   const mask = await canvas.convertToBlob({ type: 'image/png' });
   const answer = await ask('fill', { photo, mask, method: method.value });
   const took = /dur=(\d+)/.exec(answer.headers.get('Server-Timing'))[1] / 1000;

@@ -318,6 +318,22 @@ def test_mask(visit: Callable[..., Visit]) -> None:
     one.page.click("#clear")
     one.page.click("#fill")
     one.page.wait_for_selector("#error:has-text('Nothing is painted')")
+    one.page.click("#invert")
+    one.page.click("#fill")
+    one.page.wait_for_selector("#error:has-text('All is painted')")
+
+
+def test_changed_on_disk(visit: Callable[..., Visit]) -> None:
+    """What is filled is the photo that was opened, whatever is saved over its file since."""
+    Image.fromarray(NOISE).save("a.png")
+    hole = np.random.default_rng(1).random((HEIGHT, WIDTH)) < 0.2
+    Image.fromarray(~hole).save("mask.png")
+    one = visit()
+    one.open("a.png")
+    one.page.set_input_files("#mask", "mask.png")
+    one.page.wait_for_selector("#fill:enabled")
+    Image.fromarray(NOISE[:10] // 2).save("a.png")
+    assert (changed(NOISE, one.fill()) == hole).all()
 
 
 def test_errors(visit: Callable[..., Visit]) -> None:

@@ -135,6 +135,25 @@ class TestTrain:
             run(tmp_path, stop_after_s=0)
         assert [path.name for path in tmp_path.glob("*/*.pt")] == ["step-000000000.pt"]
 
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+    def test_signal_after_the_last_step(
+        self, number: int, unstopped: TrainedRun, tmp_path: Path
+    ) -> None:
+        """A signal while the last epoch is measured is not forgotten, and no work is lost."""
+
+        def interrupt(record: Record) -> None:
+            if record["epoch"] == PLAN.epochs:
+                os.kill(os.getpid(), number)
+
+        state = tmp_path / "state"
+        with pytest.raises(TrainingStopped, match=f"{signal.Signals(number).name} at step") as told:
+            run(state, hooks=Hooks(on_epoch=interrupt))
+        assert told.value.exit_status == 128 + number
+        epochs: list[Record] = []
+        again = run(state, hooks=Hooks(on_epoch=epochs.append))
+        assert not epochs
+        assert_same_bytes(again, unstopped, tmp_path)
+
     def test_sign_of_life(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:

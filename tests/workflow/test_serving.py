@@ -14,6 +14,8 @@ import yaml
 from PIL import Image
 
 from pconv import inpaint
+from pconv.errors import ImageError
+from pconv.images import read_image, read_mask
 from pconv.unet import PConvUNet
 from pconv.weights import save_weights
 from workflow import tracking
@@ -26,10 +28,10 @@ pytestmark = pytest.mark.filterwarnings("ignore::Warning")  # MLflow's and SQLAl
 ROOT = Path(__file__).parent.parent.parent
 
 
-def png(pixels: np.ndarray) -> bytes:
-    """Return the pixels as the bytes of a PNG file."""
+def png(pixels: np.ndarray, form: str = "PNG") -> bytes:
+    """Return the pixels as the bytes of a PNG file, or of another format."""
     file = BytesIO()
-    Image.fromarray(pixels).save(file, "PNG")
+    Image.fromarray(pixels).save(file, form)
     return file.getvalue()
 
 
@@ -71,6 +73,20 @@ def test_sync(finished: Path) -> None:
     assert np.array_equal(filled[mask], image[mask])
     weights = finished / "models/pconv/last.safetensors"
     assert np.array_equal(filled, inpaint(image, mask, weights=weights))
+
+
+def test_deep_grey() -> None:
+    """16-bit grey comes out as it is read elsewhere; what is not read there is refused."""
+    from workflow.serving import _read  # it imports MLflow
+
+    grey = np.linspace(0, 65535, 80 * 60).reshape(60, 80).astype(np.uint16)
+    file = base64.b64encode(png(grey))
+    found = _read("image", file.decode(), read_image)
+    assert np.array_equal(found[..., 0], grey >> 8)
+    with pytest.raises(ImageError, match=r"^image: .*floating-point"):
+        _read("image", png(grey.astype(np.float32), "TIFF"), read_image)
+    with pytest.raises(ImageError, match=r"^mask: not base64"):
+        _read("mask", "abc", read_mask)
 
 
 def test_measured_again(finished: Path) -> None:
