@@ -301,15 +301,21 @@ def test_deep(visit: Callable[..., Visit]) -> None:
     assert (filled[hole, :3] != photo[hole, :3]).mean() > 0.9
 
 
-def test_mask(visit: Callable[..., Visit]) -> None:
-    """A mask file is the hole, to the pixel; inverted it is the opposite."""
+def open_with_mask(one: Visit) -> np.ndarray:
+    """Open a photo and load a mask; return where its hole is, bool, ``(HEIGHT, WIDTH)``."""
     Image.fromarray(NOISE).save("a.png")
     hole = np.random.default_rng(1).random((HEIGHT, WIDTH)) < 0.2
     Image.fromarray(~hole).save("mask.png")
-    one = visit()
     one.open("a.png")
     one.page.set_input_files("#mask", "mask.png")
     one.page.wait_for_selector("#fill:enabled")
+    return hole
+
+
+def test_mask(visit: Callable[..., Visit]) -> None:
+    """A mask file is the hole, to the pixel; inverted it is the opposite."""
+    one = visit()
+    hole = open_with_mask(one)
     assert (changed(NOISE, one.fill()) == hole).all()
     one.page.click("#again")
     one.page.click("#invert")
@@ -325,13 +331,8 @@ def test_mask(visit: Callable[..., Visit]) -> None:
 
 def test_changed_on_disk(visit: Callable[..., Visit]) -> None:
     """What is filled is the photo that was opened, whatever is saved over its file since."""
-    Image.fromarray(NOISE).save("a.png")
-    hole = np.random.default_rng(1).random((HEIGHT, WIDTH)) < 0.2
-    Image.fromarray(~hole).save("mask.png")
     one = visit()
-    one.open("a.png")
-    one.page.set_input_files("#mask", "mask.png")
-    one.page.wait_for_selector("#fill:enabled")
+    hole = open_with_mask(one)
     Image.fromarray(NOISE[:10] // 2).save("a.png")
     assert (changed(NOISE, one.fill()) == hole).all()
 
