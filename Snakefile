@@ -1,7 +1,7 @@
 # A second way to run dvc.yaml: the same stages, shard by shard, on many cores or machines.
 from workflow.command import refusing_in_one_line, use_this_python
 from workflow.graph import load_stages, all_outputs
-from workflow.params import check_files, read_params, write_section_files
+from workflow.params import checked_params
 from workflow.recovery import (
     distrust_future,
     distrust_restored,
@@ -13,10 +13,7 @@ STAGES = load_stages()
 use_this_python()
 with refusing_in_one_line():
     # What is wrong is told before a job starts: by then its outputs are deleted.
-    params = read_params()
-    check_files(params)
-    # The files by which a rule sees an edited section of params.yaml.
-    write_section_files(params)
+    params = checked_params()
     if workflow.is_main_process and not workflow.dryrun:
         refuse_beside_dvc()
 if workflow.is_main_process:

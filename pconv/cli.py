@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from importlib.metadata import version
 from importlib.util import find_spec
 from io import TextIOWrapper
 from itertools import pairwise
@@ -101,7 +100,9 @@ app = typer.Typer(
 
 def _tell_version(asked: bool) -> None:
     if asked:
-        typer.echo(version("pconv"))
+        from pconv import __version__
+
+        typer.echo(__version__)
         raise typer.Exit
 
 

@@ -148,10 +148,11 @@ def network_fill(
 @lru_cache(maxsize=2)
 def _loaded(path: Path, stamp: int, device: str, **options: Unpack[NetworkOptions]) -> NetworkFill:
     """Load weights; the last two are kept, and ``stamp`` tells an overwritten file apart."""
+    network = load_weights(path, device)
     try:
-        fill = NetworkFill(load_weights(path, device), **options)
+        fill = NetworkFill(network, **options)
     except WeightsError as error:
-        raise WeightsError(str(error) if str(path) in str(error) else f"{path}: {error}") from error
+        raise WeightsError(f"{path}: {error}") from error
     log.debug("%s (%d) on %s, windows of %d px", path, stamp, device, fill.trained_at_px)
     return fill
 

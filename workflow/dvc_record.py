@@ -1,6 +1,5 @@
 """What DVC records in ``dvc.lock``: of each stage its command, parameters, inputs and outputs."""
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +36,6 @@ def _is_whole(stage: dict[str, Any]) -> bool:
         bool(stage["cmd"])
         and all(isinstance(of_file, dict) for of_file in stage.get("params", {}).values())
         and (bool(outputs) or not inputs)  # which come first
-        and all(_is_filled(entry.values()) and "path" in entry for entry in (*inputs, *outputs))
+        and all("path" in entry and None not in entry.values() for entry in (*inputs, *outputs))
         and all("md5" in output for output in outputs)
     )
-
-
-def _is_filled(values: Iterable[object]) -> bool:
-    return all(value is not None for value in values)

@@ -393,7 +393,20 @@ SectionType = TypeVar("SectionType", bound=Section)
 def load_params(section: type[SectionType], path: Path = PARAMS_FILE) -> SectionType:
     """Return one stage's section of ``params.yaml``, after checking the whole file.
 
-    The section is also left in ``.stages/NAME.json`` (rewritten only when it changes): the file by
+    Raises:
+        ParameterError: As `checked_params`.
+    """
+    params = checked_params(path)
+    for value in (getattr(params, name) for name in Params.model_fields):
+        if isinstance(value, section):
+            return value
+    raise TypeError(f"{section} is no section of Params")
+
+
+def checked_params(path: Path = PARAMS_FILE) -> Params:
+    """Return ``params.yaml``, after checking it and the files that it names.
+
+    Each section is also left in ``.stages/NAME.json`` (rewritten only when it changes): the file by
     which Snakemake sees that a stage's parameters are others than before.
 
     Raises:
@@ -403,10 +416,7 @@ def load_params(section: type[SectionType], path: Path = PARAMS_FILE) -> Section
     params = read_params(path)
     check_files(params, path)
     write_section_files(params)
-    for value in (getattr(params, name) for name in Params.model_fields):
-        if isinstance(value, section):
-            return value
-    raise TypeError(f"{section} is no section of Params")
+    return params
 
 
 def section_as_written(name: str, path: Path = PARAMS_FILE) -> dict[str, Any]:

@@ -26,9 +26,9 @@ log = logging.getLogger(__name__)
 
 SCORE = "valid_hole_psnr"  # of the held-out pairs, dB
 SCORED_ON = "valid_pairs.md5"  # those pairs
+LOSS_WEIGHT = "weight_"  # begins the names of the losses' weights in a header
 
 _WEIGHTS, _LOG = "last.safetensors", "log.jsonl"
-_WEIGHT = "weight_"
 _HELD_OUT = (Path("data/raw/valid/gt"), Path("data/masks/valid"))
 
 
@@ -70,7 +70,7 @@ class Training:
     def _plan(self) -> dict[str, str]:
         """Return the words of the plan under their names in ``params.yaml``."""
         named = {
-            f"{key.removeprefix(_WEIGHT)}_weight" if key.startswith(_WEIGHT) else key: word
+            f"{key.removeprefix(LOSS_WEIGHT)}_weight" if key.startswith(LOSS_WEIGHT) else key: word
             for key, word in self.about.items()
         }
         return {key: named[key] for key in TrainParams.model_fields if key in named}

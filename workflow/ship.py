@@ -33,11 +33,11 @@ from workflow.networks import weights_file
 from workflow.pairs import KINDS, Pair, load_pair, read_pairs
 from workflow.params import read_params
 from workflow.reporting.brief import KINDS_LEGEND, hole_psnr_table
+from workflow.run_files import LOSS_WEIGHT
 
 MAX_BYTES = 20_000_000
 _METHOD = "pconv-last"
 _BATCH = 8
-_WEIGHT = "weight_"  # begins the names of the losses' weights in a header
 
 
 @dataclass(frozen=True)
@@ -232,9 +232,9 @@ Mean PSNR inside the hole in dB, on {pairs} pairs of hole and photograph at {sid
 def losses(about: dict[str, str]) -> str:
     """Return what a network was trained to make small, from the header of its weights."""
     weights = {
-        name.removeprefix(_WEIGHT): float(word)
+        name.removeprefix(LOSS_WEIGHT): float(word)
         for name, word in about.items()
-        if name.startswith(_WEIGHT)
+        if name.startswith(LOSS_WEIGHT)
     }
     terms = [f"{name} {weight:g}" for name, weight in sorted(weights.items()) if weight]
     words = f"Losses and their weights: {', '.join(terms)}."

@@ -128,7 +128,8 @@ class Run:
         data, texts = self._client.get_run(self._id).data, _texts(params)
         known = data.params
         changed = {k: v for k, v in texts.items() if known.get(k, v) != v or k in data.tags}
-        self._set_tags(changed)
+        if changed:
+            self._set_tags(changed)
         new = [Param(key, value) for key, value in texts.items() if key not in known]
         for start in range(0, len(new), 100):  # the server takes 100 a call
             self._client.log_batch(self._id, params=new[start : start + 100])
