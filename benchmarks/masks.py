@@ -21,7 +21,7 @@ from pconv.mask_shapes import borders, brush, to_bucket
 from pconv.masks import Mask, blocks, random_walk, rectangles, silhouettes, strokes
 from workflow.params import MasksParams
 from workflow.shards import Shard
-from workflow.stages.masks import make_masks
+from workflow.stages.masks import MaskFolders, make_masks
 
 SIZE = 256
 PRESET = Path("presets/paper.yaml")
@@ -80,7 +80,8 @@ def run_stage(items: int, folder: Path) -> None:
     section = yaml.safe_load(PRESET.read_text())["masks"]
     params = MasksParams(**{**section, "train": items, "valid": 1})
     shards = [Shard(index, SHARDS) for index in range(SHARDS)]
-    make_masks(params, train=folder / "train", valid=folder / "valid", shards=shards)
+    folders = MaskFolders(folder / "train", folder / "valid", folder / "held_out")
+    make_masks(params, folders, shards)
 
 
 def main() -> None:

@@ -126,10 +126,7 @@ def main(argv: list[str] | None = None) -> None:
             pack_masks(by_name(args.data / "masks" / "train"), Path(folder) / "masks.npy"),
         )
         held_out = held_out_pairs(
-            args.data / "raw",
-            args.data / "masks" / "valid",
-            params.validation_pairs,
-            data.images.shape[1],
+            args.data / "raw", args.data / "masks" / "held_out", data.images.shape[1]
         )
         rows = [row(plan, text, data, held_out, args.device) for text, plan in plans]
     finish(

@@ -64,9 +64,12 @@ class CheckpointFolder:
         """
         for path in self._files():
             content = _read(path)
-            if content is not None and content["identity"] == self.identity:
+            if content is None:
+                continue
+            if content["identity"] == self.identity:
                 log.info("resuming from %s", path)
                 return dict(content["state"])
+            log.warning("%s: another run's; passed over", path)
         self._tell_others()
         return None
 
@@ -74,8 +77,9 @@ class CheckpointFolder:
         sizes: dict[Path, int] = {}
         # Directly in the folder lie those of versions that had one for all.
         for path in (*self.folder.glob(_PATTERN), *self.folder.glob(f"*/{_PATTERN}")):
-            with contextlib.suppress(FileNotFoundError):  # finished meanwhile
-                sizes[path.parent] = sizes.get(path.parent, 0) + path.stat().st_size
+            if path.parent != self.own:  # what is damaged there was told
+                with contextlib.suppress(FileNotFoundError):  # finished meanwhile
+                    sizes[path.parent] = sizes.get(path.parent, 0) + path.stat().st_size
         for folder, size in sorted(sizes.items()):
             log.warning(
                 "%s: unfinished, %.0f MB, of other params, data or code; not resumed, starting "

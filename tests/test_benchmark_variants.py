@@ -17,7 +17,7 @@ def data(tmp_path):
     """The folders that the stages leave, with eight images and twelve masks in them."""
     rng = np.random.default_rng(0)
     for number in range(12):
-        for kind in ("train", "valid"):
+        for kind in ("train", "held_out"):
             mask = rng.random((SIZE, SIZE)) < 0.7
             write_mask(tmp_path / f"masks/{kind}/0000/{number:06d}.png", mask)
         pixels = rng.integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)

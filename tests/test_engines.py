@@ -206,6 +206,21 @@ def test_what_was_computed_before_comes_back(settled: Path) -> None:
     assert yaml.safe_load((settled / "dvc.lock").read_text()) == yaml.safe_load(record)
 
 
+def test_more_masks_to_evaluate_on(settled: Path) -> None:
+    """With another number of validation masks DVC makes masks, and trains no network."""
+    path = settled / "params.yaml"
+    before = path.read_text()
+    content = yaml.safe_load(before)
+    content["masks"]["valid"] += 3
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
+    try:
+        output = run(settled, "dvc", "repro", "train", "sample")
+        assert set(re.findall(r"Running stage '(\w+)'", output)) == {"check", "masks", "sample"}
+    finally:
+        path.write_text(before)
+        run(settled, "dvc", "repro")
+
+
 def test_snakemake_after_a_restored_run(settled: Path) -> None:
     """What DVC brought back from its cache is not taken for what was run last."""
     path = settled / "params.yaml"

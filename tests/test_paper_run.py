@@ -33,7 +33,7 @@ from workflow.shards import Shard
 from workflow.ship import Project, licences, losses, model_card, ship
 from workflow.stages.augment import ranges_of
 from workflow.stages.download import download
-from workflow.stages.masks import make_masks
+from workflow.stages.masks import MaskFolders, make_masks
 from workflow.stages.sample import sample
 
 ROOT = Path(__file__).parent.parent
@@ -69,7 +69,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     raw, masks = folder / "data/raw", folder / "data/masks"
     download(params.download, out=raw)
     shards = [Shard(index, 8) for index in range(8)]  # as in dvc.yaml: the pairs name the shards
-    make_masks(params.masks, train=masks / "train", valid=masks / "valid", shards=shards)
+    folders = MaskFolders(masks / "train", masks / "valid", masks / "held_out")
+    make_masks(params.masks, folders, shards)
     sample(params.sample, raw=raw, masks=masks / "valid", out=folder / "data/sample.csv")
     return folder
 

@@ -9,7 +9,6 @@ parameters, pictures or code is never found there.
 import hashlib
 import os
 import platform
-import re
 import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -22,7 +21,6 @@ from pconv.atomic import atomic_file, remove_leftovers
 from workflow.code import code_digests, stage_code
 
 _ROOT = Path(__file__).parents[1]
-_IDENTITY = re.compile("[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -63,10 +61,8 @@ class KeptBatches:
             self._path(number).unlink(missing_ok=True)
 
     def forget_all(self) -> None:
-        """Delete the kept batches of this and every earlier evaluation."""
-        for folder in self.state.glob("*"):
-            if _IDENTITY.fullmatch(folder.name):  # nothing else that may lie there
-                shutil.rmtree(folder, ignore_errors=True)
+        """Delete this evaluation's batches; those of others wait for it to be run again."""
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def _path(self, number: int) -> Path:
         return self.folder / f"{number:06d}.csv"

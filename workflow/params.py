@@ -140,10 +140,13 @@ class MasksParams(Section):
     size_px: SizePx
     train: Annotated[Items, Field(description="Training masks.")]
     valid: Annotated[
+        Items, Field(description="Validation masks, of which the evaluated pairs are drawn.")
+    ]
+    held_out: Annotated[
         Items,
         Field(
-            description="Validation masks; with others the network is trained anew, as its log's "
-            "held-out pairs are of them."
+            description="Held-out pairs of the training's log; their masks are the first of "
+            "validation."
         ),
     ]
     kinds: Annotated[
@@ -276,7 +279,6 @@ class TrainParams(Section):
     checkpoint_every_epochs: Epochs
     validate_every_epochs: Epochs
     pictures_every_epochs: Epochs
-    validation_pairs: Annotated[Items, Field(description="Held-out pairs of the log.")]
 
     # `pconv.plan` and `pconv.losses` refuse the next two as well, but not before there is data; and
     # this module is read by every stage and the Snakefile, which torch would hold up.
@@ -373,11 +375,6 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _there_are_masks(self) -> "Params":
-        if self.train.validation_pairs > self.masks.valid:
-            raise ValueError(
-                f"train.validation_pairs is {self.train.validation_pairs} but masks.valid is "
-                f"{self.masks.valid}; each pair has a mask of its own"
-            )
         missing = [kind for kind in _SAMPLED_KINDS if kind not in self.masks.kinds]
         if self.sample.pairs_per_generated_kind and missing:
             raise ValueError(

@@ -29,7 +29,7 @@ SCORED_ON = "valid_pairs.md5"  # those pairs
 LOSS_WEIGHT = "weight_"  # begins the names of the losses' weights in a header
 
 _WEIGHTS, _LOG = "last.safetensors", "log.jsonl"
-_HELD_OUT = (Path("data/raw/valid/gt"), Path("data/masks/valid"))
+_HELD_OUT = (Path("data/raw/valid/gt"), Path("data/masks/held_out"))
 
 
 @dataclass(frozen=True)
@@ -112,9 +112,8 @@ class Trained(Training):
     def scores(self) -> dict[str, str]:
         """Return the last score of the held-out pairs and the MD5 of those, where known."""
         found = [record[SCORE] for record in self.records if record.get(SCORE) is not None]
-        pairs = [str(self.params.train.validation_pairs)] if self.params else []
-        if all(path.is_dir() for path in _HELD_OUT):
-            pairs += [dvc_hash(path) for path in _HELD_OUT]
+        is_there = all(path.is_dir() for path in _HELD_OUT)
+        pairs = [dvc_hash(path) for path in _HELD_OUT] if is_there else []
         digest = hashlib.md5(" ".join(pairs).encode(), usedforsecurity=False).hexdigest()
         return {SCORED_ON: digest} | ({SCORE: str(found[-1])} if found else {})
 

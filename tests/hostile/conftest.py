@@ -18,8 +18,8 @@ Note = Callable[..., None]
 # As small as each stage takes: what is tested here is what happens to bad files.
 SMALL = {
     "augment": {"images": 8, "size_px": 16},
-    "masks": {"train": 8, "valid": 12, "size_px": 16},
-    "train": {"levels": 2, "epochs": 1, "first_epoch": 1, "validation_pairs": 2, "batch_size": 4},
+    "masks": {"train": 8, "valid": 12, "held_out": 2, "size_px": 16},
+    "train": {"levels": 2, "epochs": 1, "first_epoch": 1, "batch_size": 4},
     "sample": {"pairs": 2, "pairs_per_generated_kind": 1},
     "evaluate": {"methods": ["mean", "telea"], "vgg_methods": [], "vgg_pairs": 0},
 }

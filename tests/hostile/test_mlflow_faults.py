@@ -286,7 +286,7 @@ def test_two_trainings(project: Path, tmp_path: Path, note: Note) -> None:
     (tmp_path / "store").mkdir()
     store = f"sqlite:///{tmp_path}/store/mlflow.db"
     words = ["-m", "workflow.stages.train", "--images", "data/augmented/", "--raw", "data/raw/"]
-    words += ["--masks", "data/masks/train/", "--valid-masks", "data/masks/valid/"]
+    words += ["--masks", "data/masks/train/", "--held-out", "data/masks/held_out/"]
     words += ["--out", "models/", "--state", "checkpoints/"]
     check_all_well([start(folder, store, *words) for folder in (project, other)])
     found = runs_in(store)

@@ -77,11 +77,12 @@ class TestNewest:
         assert CheckpointFolder(tmp_path, MINE).newest() is None
         assert f"{tmp_path}: unfinished" in caplog.text
 
-    def test_moved(self, tmp_path: Path) -> None:
+    def test_moved(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         """Nor is one that was put into this run's folder."""
         theirs, mine = saved(tmp_path, 4, identity=THEIRS), CheckpointFolder(tmp_path, MINE)
         theirs.own.rename(mine.own)
         assert mine.newest() is None
+        assert f"{mine.own / 'step-000000004.pt'}: another run's" in caplog.text
 
     @pytest.mark.parametrize("kept", [0, 10, 0.5, 0.99])
     def test_damaged(self, kept: float, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -97,12 +98,14 @@ class TestNewest:
         assert f"{newest}: damaged" in caplog.text
         assert "resuming from" in caplog.text
 
-    def test_all_damaged(self, tmp_path: Path) -> None:
-        """With no whole one the run starts anew."""
+    def test_all_damaged(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        """With no whole one the run starts anew, and its own folder is not called another's."""
         checkpoints = saved(tmp_path, 1, 2)
         for path in checkpoints.own.glob("*.pt"):
             path.write_bytes(b"PK\x03\x04 and no more")
         assert checkpoints.newest() is None
+        assert caplog.text.count("damaged (") == 2
+        assert "unfinished" not in caplog.text
 
     def test_runs_no_code(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         """A pickle that would run code when loaded is refused."""

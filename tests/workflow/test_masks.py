@@ -15,13 +15,14 @@ from tests.interrupted import ROOT, kill_when
 from workflow.kinds_table import KINDS_FILE
 from workflow.params import MasksParams, read_params
 from workflow.shards import Shard
-from workflow.stages.masks import draw_mask, given_masks, main, make_masks
+from workflow.stages.masks import MaskFolders, draw_mask, given_masks, main, make_masks
 
 SETTINGS: dict[str, Any] = {
     "seed": 5,
     "size_px": 32,
     "train": 31,
     "valid": 10,
+    "held_out": 4,
     "kinds": ["walk", "strokes", "rectangles"],
     "hole_share_min": 0.05,
     "hole_share_max": 0.56,
@@ -48,9 +49,13 @@ def masks_params(**changed: Any) -> MasksParams:
 
 
 def make(params: MasksParams, folder: Path, shards: int = 1) -> None:
-    """Run the stage into ``folder/train`` and ``folder/valid``."""
-    every = [Shard(index, shards) for index in range(shards)]
-    make_masks(params, train=folder / "train", valid=folder / "valid", shards=every)
+    """Run the stage into the folders that `below` names."""
+    make_masks(params, below(folder), [Shard(index, shards) for index in range(shards)])
+
+
+def below(folder: Path) -> MaskFolders:
+    """Return ``folder/train``, ``folder/valid`` and ``folder/held_out``."""
+    return MaskFolders(folder / "train", folder / "valid", folder / "held_out")
 
 
 def items(folder: Path) -> dict[str, bytes]:
@@ -76,7 +81,7 @@ class TestMakeMasks:
     def test_values(self, tmp_path: Path) -> None:
         """The stage makes each mask once, of the wanted size, and describes it."""
         make(masks_params(), tmp_path, shards=3)
-        for name, total in (("train", 31), ("valid", 10)):
+        for name, total in (("train", 31), ("valid", 10), ("held_out", 4)):
             table = rows(tmp_path / name)
             files = items(tmp_path / name)
             assert sorted(files) == [f"{item:06d}.png" for item in range(total)]
@@ -102,6 +107,15 @@ class TestMakeMasks:
         train, valid = items(tmp_path / "train"), items(tmp_path / "valid")
         assert not set(train.values()) & set(valid.values())
 
+    @pytest.mark.parametrize("valid", [2, 10])
+    def test_values_held_out(self, tmp_path: Path, valid: int) -> None:
+        """The log's masks do not depend on how many there are to evaluate on: the first of them."""
+        make(masks_params(valid=12), tmp_path / "many")
+        make(masks_params(valid=valid), tmp_path / "others", shards=3)
+        evaluated = items(tmp_path / "many/valid")
+        wanted = {name: evaluated[name] for name in sorted(evaluated)[:4]}
+        assert items(tmp_path / "others/held_out") == wanted
+
     def test_values_workers_and_shards(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -110,16 +124,14 @@ class TestMakeMasks:
         for workers in (1, 2, 5):
             monkeypatch.setenv("PCONV_WORKERS", str(workers))
             make(masks_params(), tmp_path / str(workers), shards=7)
-            for name in ("train", "valid"):
+            for name in ("train", "valid", "held_out"):
                 assert items(tmp_path / str(workers) / name) == items(tmp_path / "one" / name)
 
     def test_values_one_shard_alone(self, tmp_path: Path) -> None:
         """A shard made alone is the folder that the run of all shards makes."""
         make(masks_params(), tmp_path / "all", shards=4)
         alone = tmp_path / "alone"
-        make_masks(
-            masks_params(), train=alone / "train", valid=alone / "valid", shards=[Shard(2, 4)]
-        )
+        make_masks(masks_params(), below(alone), [Shard(2, 4)])
         assert [path.name for path in (alone / "train").iterdir()] == ["0002"]
         for path in (alone / "train" / "0002").iterdir():
             assert path.read_bytes() == (tmp_path / "all/train/0002" / path.name).read_bytes()
@@ -139,10 +151,11 @@ class TestMakeMasks:
             "from pathlib import Path\n"
             "from workflow.params import MasksParams\n"
             "from workflow.shards import Shard\n"
-            "from workflow.stages.masks import make_masks\n"
+            "from workflow.stages.masks import MaskFolders, make_masks\n"
+            f"root = Path({str(tmp_path)!r})\n"
             f"make_masks(MasksParams(**{params.model_dump()!r}),"
-            f" train=Path({str(tmp_path / 'train')!r}), valid=Path({str(tmp_path / 'valid')!r}),"
-            " shards=[Shard(i, 4) for i in range(4)])"
+            " MaskFolders(root / 'train', root / 'valid', root / 'held_out'),"
+            " [Shard(i, 4) for i in range(4)])"
         )
         status = kill_when(
             lambda: any((tmp_path / "train").glob(f".{moment}.partial-*/*.png")),
@@ -309,7 +322,8 @@ class TestMain:
 
     def test_raises_shards(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """A shard that does not fit the number of shards is refused."""
-        arguments = ["masks", "--train", "t", "--valid", "v", "--shards", "3", "--shard", "1/4"]
+        arguments = ["masks", "--train", "t", "--valid", "v", "--held-out", "h"]
+        arguments += ["--shards", "3", "--shard", "1/4"]
         monkeypatch.setattr("sys.argv", arguments)
         monkeypatch.setattr(
             "workflow.stages.masks.stage_params", lambda _: nullcontext(masks_params())
@@ -320,10 +334,11 @@ class TestMain:
     def test_values(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """The command makes the one shard it is asked for."""
         arguments = ["masks", "--shards", "3", "--shard", "1/3"]
-        arguments += ["--train", str(tmp_path / "t"), "--valid", str(tmp_path / "v")]
+        for name in ("train", "valid", "held-out"):
+            arguments += [f"--{name}", str(tmp_path / name)]
         monkeypatch.setattr("sys.argv", arguments)
         monkeypatch.setattr(
             "workflow.stages.masks.stage_params", lambda _: nullcontext(masks_params())
         )
         main()
-        assert sorted(path.name for path in tmp_path.glob("*/*")) == ["0001", "0001"]
+        assert sorted(path.name for path in tmp_path.glob("*/*")) == ["0001", "0001", "0001"]

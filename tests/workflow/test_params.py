@@ -95,7 +95,6 @@ class TestReadParams:
                 edited(train={"initial_weights": "a.safetensors", "kinds": ["pconv", "plain"]}),
                 "one kind of network",
             ),
-            (edited(train={"validation_pairs": 241}), "is 241 but masks.valid is 240"),
             (edited(masks={"kinds": ["walk"]}), "masks.kinds lacks strokes, rectangles"),
             (SAMPLE.replace("masks:", "masksx:", 1), "masksx: there is no such key.*mean masks"),
             (SAMPLE + "seed: &a [*a]\n", "aliases"),

@@ -62,8 +62,9 @@ PARAMS = TrainParams(
     checkpoint_every_epochs=1,
     validate_every_epochs=1,
     pictures_every_epochs=1,
-    validation_pairs=5,
 )
+
+PAIRS = 5
 
 
 @pytest.fixture
@@ -75,8 +76,9 @@ def folders(tmp_path: Path) -> dict[str, Path]:
         write_image(
             tmp_path / "images" / name, rng.integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)
         )
-        for kind in ("masks", "valid"):
-            write_mask(tmp_path / kind / name, rng.random((SIZE, SIZE)) < 0.7)
+        write_mask(tmp_path / "masks" / name, rng.random((SIZE, SIZE)) < 0.7)
+        if number < PAIRS:
+            write_mask(tmp_path / "held_out" / name, rng.random((SIZE, SIZE)) < 0.7)
     for number in range(2):
         photo = rng.integers(0, 256, (40, 30 + number, 3), dtype=np.uint8)
         write_image(tmp_path / f"raw/valid/gt/{number}.png", photo)
@@ -84,7 +86,7 @@ def folders(tmp_path: Path) -> dict[str, Path]:
         "images": tmp_path / "images",
         "masks": tmp_path / "masks",
         "raw": tmp_path / "raw",
-        "valid_masks": tmp_path / "valid",
+        "held_out": tmp_path / "held_out",
         "out": tmp_path / "models",
         "state": tmp_path / "state",
     }
@@ -133,7 +135,7 @@ class TestTrainNetworks:
     def test_same_bytes(self, folders: dict[str, Path], tmp_path: Path) -> None:
         """Another folder, and other shards of the same pictures, give the same bytes."""
         train_networks(PARAMS, **folders, device="cpu")
-        for kind in ("images", "masks", "valid"):
+        for kind in ("images", "masks", "held_out"):
             for file in sorted((tmp_path / kind).glob("0001/*.png")):
                 file.rename(tmp_path / kind / "0000" / file.name)
         again = folders | {"out": tmp_path / "again", "state": tmp_path / "other"}
@@ -204,7 +206,7 @@ class TestHeldOutPairs:
 
     def test_values(self, folders: dict[str, Path]) -> None:
         """Masks by number, photos in turn, all of the training size."""
-        pairs = held_out_pairs(folders["raw"], folders["valid_masks"], 5, SIZE)
+        pairs = held_out_pairs(folders["raw"], folders["held_out"], SIZE)
         assert pairs.images.shape == (5, SIZE, SIZE, 3)
         assert pairs.masks.shape == (5, SIZE, SIZE)
         first, second = pairs.images[:2]
@@ -214,7 +216,7 @@ class TestHeldOutPairs:
         photo = read_image(folders["raw"] / "valid/gt/0.png")
         np.testing.assert_array_equal(first, fit_image(photo, SIZE))
         for number in range(5):
-            mask = read_mask(folders["valid_masks"] / f"{number % 2:04d}/{number:06d}.png")
+            mask = read_mask(folders["held_out"] / f"{number % 2:04d}/{number:06d}.png")
             np.testing.assert_array_equal(pairs.masks[number], mask)
 
     def test_large_jpeg(self, folders: dict[str, Path]) -> None:
@@ -223,7 +225,7 @@ class TestHeldOutPairs:
             path.unlink()
         noise = np.random.default_rng(0).integers(0, 256, (5 * SIZE, 7 * SIZE, 3), dtype=np.uint8)
         Image.fromarray(noise).save(folders["raw"] / "valid/gt/0.jpg")
-        pairs = held_out_pairs(folders["raw"], folders["valid_masks"], 1, SIZE)
+        pairs = held_out_pairs(folders["raw"], folders["held_out"], SIZE)
         wanted = fit_image(read_image(folders["raw"] / "valid/gt/0.jpg"), SIZE)
         np.testing.assert_array_equal(pairs.images[0], wanted)
 
@@ -235,30 +237,30 @@ class TestHeldOutPairs:
         for number in range(photos):
             pixels = np.full((SIZE, SIZE, 3), number, np.uint8)
             write_image(folders["raw"] / f"valid/gt/{number}.png", pixels)
-        shutil.rmtree(folders["valid_masks"] / "0001")
-        shard = folders["valid_masks"] / "0000"
+        shutil.rmtree(folders["held_out"] / "0001")
+        shard = folders["held_out"] / "0000"
         for number in range(3 * photos):
             write_mask(shard / f"{number:06d}.png", np.eye(SIZE, dtype=bool))
-        images = held_out_pairs(folders["raw"], folders["valid_masks"], 3 * photos, SIZE).images
+        images = held_out_pairs(folders["raw"], folders["held_out"], SIZE).images
         met = {(int(image[0, 0, 0]), number % 3) for number, image in enumerate(images)}
         assert len(met) == 3 * photos
 
     def test_raises(self, folders: dict[str, Path], tmp_path: Path) -> None:
-        """Too few masks, or no photos, are refused."""
-        with pytest.raises(DataError, match=r"valid: 8 masks; train\.validation_pairs wants 9"):
-            held_out_pairs(folders["raw"], folders["valid_masks"], 9, SIZE)
+        """No masks, or no photos, are refused."""
+        with pytest.raises(DataError, match=r"empty: no files NNNN/\*\.png; the stage masks"):
+            held_out_pairs(folders["raw"], tmp_path / "empty", SIZE)
         with pytest.raises(DataError, match=r"valid/gt: no photos"):
-            held_out_pairs(tmp_path / "empty", folders["valid_masks"], 2, SIZE)
+            held_out_pairs(tmp_path / "empty", folders["held_out"], SIZE)
 
     def test_order(self, folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
         """In whatever order the file system lists them, the pairs are the same."""
-        wanted = held_out_pairs(folders["raw"], folders["valid_masks"], 5, SIZE)
+        wanted = held_out_pairs(folders["raw"], folders["held_out"], SIZE)
         listed = Path.glob
         for is_reversed in (False, True):
             monkeypatch.setattr(
                 Path, "glob", lambda *a, r=is_reversed: iter(sorted(listed(*a), reverse=r))
             )
-            found = held_out_pairs(folders["raw"], folders["valid_masks"], 5, SIZE)
+            found = held_out_pairs(folders["raw"], folders["held_out"], SIZE)
             np.testing.assert_array_equal(found.images, wanted.images)
             np.testing.assert_array_equal(found.masks, wanted.masks)
 
@@ -272,7 +274,7 @@ class TestPlanOf:
         assert plan.kind == "plain"
         assert plan.weights == LossWeights(valid=1, hole=6, perceptual=0, style=0, tv=0.1)
         for name, value in PARAMS.model_dump().items():
-            if name not in ("kinds", "validation_pairs") and not name.endswith("_weight"):
+            if name != "kinds" and not name.endswith("_weight"):
                 assert getattr(plan, name) == value
 
 

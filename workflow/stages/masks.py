@@ -1,10 +1,12 @@
-"""Stage ``masks``: the generated masks for training and, independent of them, for validation.
+r"""Stage ``masks``: the generated masks for training and, independent of them, for validation.
 
-python -m workflow.stages.masks --train data/masks/train/ --valid data/masks/valid/ --shards 8
+python -m workflow.stages.masks --train data/masks/train/ --valid data/masks/valid/ \
+    --held-out data/masks/held_out/ --shards 8
 """
 
 import argparse
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -28,17 +30,33 @@ VALID_STAGE_NUMBER = 30  # no other stage's: validation masks are independent of
 _MASKS_LOOKED_AT = 50
 
 
-def make_masks(params: MasksParams, *, train: Path, valid: Path, shards: list[Shard]) -> None:
-    """Make the training and validation masks of the given shards.
+@dataclass(frozen=True)
+class MaskFolders:
+    """Where the masks go, each file as ``SHARD/ITEM.png``, such as ``0003/000123.png``.
+
+    In each shard ``kinds.csv`` (file, kind, hole_share) tells of them.
+
+    Attributes:
+        train: Those of training.
+        valid: Those of validation.
+        held_out: Those of the pairs of the training's log: the first of validation once more, in a
+            folder of their own, so that more masks to evaluate on leave the training as it is.
+    """
+
+    train: Path
+    valid: Path
+    held_out: Path
+
+
+def make_masks(params: MasksParams, folders: MaskFolders, shards: list[Shard]) -> None:
+    """Make all masks of the given shards.
 
     Mask i is of kind i modulo the number of kinds, so the kinds are equally likely to within one,
     and draws from (seed, stage, i) alone.
 
     Args:
         params: The stage's parameters.
-        train: Receives ``SHARD/ITEM.png``, such as ``0003/000123.png``, and in each shard
-            ``kinds.csv`` (file, kind, hole_share).
-        valid: Receives the same for validation.
+        folders: Where they go.
         shards: The shards to make.
 
     Raises:
@@ -46,8 +64,8 @@ def make_masks(params: MasksParams, *, train: Path, valid: Path, shards: list[Sh
         MaskError: If the parameters allow no mask of some kind, or the given ones look inverted.
     """
     given = given_masks(params.folder)
-    make = partial(make_shard, params, given, train, valid)
-    for_each_shard(make, shards, what="masks", folders=[train, valid])
+    make = partial(make_shard, params, given, folders)
+    for_each_shard(make, shards, what="masks", folders=list(vars(folders).values()))
 
 
 def given_masks(folder: str | None) -> list[Path]:
@@ -75,14 +93,13 @@ def _refuse_inverted(folder: str, files: list[Path]) -> None:
         )
 
 
-def make_shard(
-    params: MasksParams, given: list[Path], train: Path, valid: Path, shard: Shard
-) -> None:
-    """Make one shard of the training masks and the same shard of the validation masks."""
+def make_shard(params: MasksParams, given: list[Path], folders: MaskFolders, shard: Shard) -> None:
+    """Make one shard of each folder."""
     cv2.setNumThreads(1)  # the pool already fills the cores
     for out, total, stage in (
-        (train, params.train, TRAIN_STAGE_NUMBER),
-        (valid, params.valid, VALID_STAGE_NUMBER),
+        (folders.train, params.train, TRAIN_STAGE_NUMBER),
+        (folders.valid, params.valid, VALID_STAGE_NUMBER),
+        (folders.held_out, params.held_out, VALID_STAGE_NUMBER),
     ):
         with atomic_folder(out / shard.name) as folder:
             rows = [write_item(params, given, stage, item, folder) for item in shard.items(total)]
@@ -192,11 +209,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Draw the training and validation masks.")
     parser.add_argument("--train", type=Path, required=True, help="folder of the training shards")
     parser.add_argument("--valid", type=Path, required=True, help="folder of the validation shards")
+    parser.add_argument(
+        "--held-out", type=Path, required=True, help="folder of the shards for the training's log"
+    )
     add_shard_options(parser)
     options = parser.parse_args()
     shards = chosen_shards(options)
     with stage_params(MasksParams) as params:
-        make_masks(params, train=options.train, valid=options.valid, shards=shards)
+        make_masks(params, MaskFolders(options.train, options.valid, options.held_out), shards)
 
 
 if __name__ == "__main__":

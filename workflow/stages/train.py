@@ -1,7 +1,7 @@
 r"""Train the networks: ``models/KIND/`` holds the weights at two epochs and the log.
 
     python -m workflow.stages.train --images data/augmented/ --masks data/masks/train/ \
-        --raw data/raw/ --valid-masks data/masks/valid/ --out models/ --state checkpoints/
+        --raw data/raw/ --held-out data/masks/held_out/ --out models/ --state checkpoints/
 
 A run that is stopped (SIGTERM, Ctrl-C, ``--stop-after-s``) or killed goes on from its checkpoint
 when the same command is given again. Under ``torchrun`` it runs on several devices.
@@ -42,7 +42,6 @@ from workflow.tracking import training_run
 log = logging.getLogger(__name__)
 
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3  # of glibc's malloc.h
-_NOT_IN_PLAN = {"kinds", "validation_pairs"}
 _WEIGHT = "_weight"
 _IMAGES_HAVE = "the training images have"
 
@@ -53,7 +52,7 @@ def train_networks(
     images: Path,
     masks: Path,
     raw: Path,
-    valid_masks: Path,
+    held_out: Path,
     out: Path,
     state: Path,
     device: str = "auto",
@@ -66,7 +65,7 @@ def train_networks(
         images: Training images, ``NNNN/*.png``.
         masks: Training masks, ``NNNN/*.png``.
         raw: Raw data; ``valid/gt/*`` are the photos of the held-out pairs.
-        valid_masks: Their masks, ``NNNN/*.png``.
+        held_out: Their masks, ``NNNN/*.png``.
         out: Folder to make; nothing appears there before all is trained.
         state: Folder of checkpoints and decoded data, used again by the next call.
         device: ``cpu``, ``cuda`` or ``auto``.
@@ -87,11 +86,11 @@ def train_networks(
     if params.precision == "bf16" and ranks.device.type == "cpu":
         warn_of_slow_bf16()
     data = _training_set(images, masks, state / "packed", ranks)
-    held_out = held_out_pairs(raw, valid_masks, params.validation_pairs, data.images.shape[1])
+    pairs = held_out_pairs(raw, held_out, data.images.shape[1])
     runs = []
     for plan in plans:
         left = None if stop_after_s is None else started + stop_after_s - time.monotonic()
-        runs.append(_train_one(plan, data, held_out, state / plan.kind, ranks, left))
+        runs.append(_train_one(plan, data, pairs, state / plan.kind, ranks, left))
     if ranks.is_first:
         with atomic_folder(out) as unfinished:
             for run in runs:
@@ -118,27 +117,28 @@ def plan_of(params: TrainParams, kind: Kind) -> TrainingPlan:
     Raises:
         ParameterError: If the parameters do not fit together.
     """
-    values = params.model_dump(exclude=_NOT_IN_PLAN)
+    values = params.model_dump(exclude={"kinds"})
     weights = {key: values.pop(key) for key in list(values) if key.endswith(_WEIGHT)}
     terms = {key.removesuffix(_WEIGHT): value for key, value in weights.items()}
     return TrainingPlan(kind=kind, weights=LossWeights(**terms), **values)
 
 
-def held_out_pairs(raw: Path, masks: Path, count: int, size_px: int) -> ImageSet:
-    """Pair the first validation masks by name with the validation photos, in turn.
+def held_out_pairs(raw: Path, masks: Path, size_px: int) -> ImageSet:
+    """Pair the masks in the order of their names with the validation photos, in turn.
 
     Every turn begins a photo later. The kinds of masks take turns too, and three photos would meet
     one kind each.
 
     Raises:
-        DataError: If there are no photos, or fewer masks than pairs.
+        DataError: If there are no photos or no masks, or a mask is of another size.
     """
     photos = sorted(path for path in (raw / "valid" / "gt").glob("*") if path.is_file())
     if not photos:
         raise DataError(f"{raw / 'valid' / 'gt'}: no photos; wanted those of the held-out pairs")
-    mask_files = by_name(masks)[:count]
-    if len(mask_files) < count:
-        raise DataError(f"{masks}: {len(mask_files)} masks; train.validation_pairs wants {count}")
+    mask_files = by_name(masks)
+    if not mask_files:
+        raise DataError(f"{masks}: no files NNNN/*.png; the stage masks makes those of the log")
+    count = len(mask_files)
     photos = photos[:count]
     # In full: decoded at a part of its size, as is quicker, a JPEG is not the picture evaluated.
     framed = [fit_image(read_image(photo), size_px) for photo in photos]
@@ -234,7 +234,7 @@ def main() -> None:
         ("--images", "training images"),
         ("--masks", "training masks"),
         ("--raw", "raw data"),
-        ("--valid-masks", "masks of the held-out pairs"),
+        ("--held-out", "masks of the held-out pairs"),
         ("--out", "folder of the weights and logs to make"),
         ("--state", "folder of checkpoints and decoded data"),
     ):
