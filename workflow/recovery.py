@@ -13,8 +13,10 @@ import fcntl
 import json
 import logging
 import os
+import socket
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,7 @@ from workflow.params import SECTION_FILES, Params, Section
 log = logging.getLogger(__name__)
 
 _CLOCK_SKEW_S = 300  # of other machines that share a file system
+_QUEUE_WORKER = "queue-worker"  # of `dvc queue start`
 _LONG_AGO = 1  # not 0, which Snakemake takes for no time at all and compares with nothing
 
 
@@ -105,6 +108,30 @@ def refuse_beside_snakemake(folder: Path = Path(".snakemake")) -> None:
             return  # a file system without such locks
 
 
+@contextmanager
+def hold(folder: Path) -> Iterator[None]:
+    """Have a folder to oneself; wait while another process has it.
+
+    A stage outlives an engine that is killed, and two of one stage write the same files.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    # Not flock: this lock ends with the process, whatever it has started.
+    with (folder / "in-use").open("a+", encoding="utf-8") as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            file.seek(0)
+            holder = file.read().strip() or "another process"
+            log.warning("%s: %s is at work here; waiting for it to end", folder, holder)
+            fcntl.lockf(file, fcntl.LOCK_EX)
+        except OSError:
+            pass  # a file system without such locks
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}")
+        file.flush()
+        yield
+
+
 def distrust_future(outputs: Iterable[str]) -> None:
     """Make outputs look old that by this clock are of the future: it was set back since.
 
@@ -159,13 +186,23 @@ def _recorded(stage: Any, name: str) -> Section | None:
 
 
 def _dvc_is_alive(root: Path) -> bool:
-    """Return whether a DVC command runs in the project."""
+    """Return whether a DVC command runs in the project, other than those of its queue.
+
+    Queued experiments run in folders of their own, and what started them waits.
+    """
     import psutil  # of no use to a stage, and not everywhere where stages run
 
+    project, queued = root.resolve(), root.resolve() / ".dvc/tmp/exps"
     for process in psutil.process_iter():
         try:
-            words = [Path(word).name for word in process.cmdline()[:3]]
-            if "dvc" in words and Path(process.cwd()).is_relative_to(root.resolve()):
+            words = [Path(word).name for word in process.cmdline()]
+            folder = Path(process.cwd())
+            if (
+                "dvc" in words[:3]
+                and _QUEUE_WORKER not in words
+                and folder.is_relative_to(project)
+                and not folder.is_relative_to(queued)
+            ):
                 return True
         except (psutil.Error, OSError):
             continue  # it ended meanwhile, or is another user's

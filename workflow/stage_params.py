@@ -11,7 +11,14 @@ from pathlib import Path
 
 from pconv.errors import ParameterError
 from workflow.code import code_digests, stage_code
-from workflow.params import PARAMS_FILE, Params, SectionType, load_params, section_as_written
+from workflow.params import (
+    PARAMS_FILE,
+    SECTION_FILES,
+    Params,
+    SectionType,
+    load_params,
+    section_as_written,
+)
 from workflow.recovery import refuse_beside_snakemake
 
 _ROOT = Path(__file__).parents[1]
@@ -36,6 +43,10 @@ def stage_params(section: type[SectionType]) -> Iterator[SectionType]:
     edited = [f"{PARAMS_FILE}: {stage}.{key}" for key in written if now.get(key) != written[key]]
     edited += [name for name, digest in code_digests(files, _ROOT).items() if code[name] != digest]
     if edited:
+        # A Snakemake that was killed meanwhile does not delete what was made. It is older than its
+        # section's file now, and so is made anew.
+        if (file := SECTION_FILES / f"{stage}.json").is_file():
+            file.touch()
         raise ParameterError(
             f"{', '.join(edited)}: edited while the stage {stage} ran, so what it made is not "
             "recorded; take the edit back and run it again, or run it again with the edit"

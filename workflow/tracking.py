@@ -12,6 +12,8 @@ import json
 import logging
 import math
 import os
+import shutil
+import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -299,13 +301,19 @@ class Run:
         files = [ColSpec(DataType.binary, name) for name in ("image", "mask")]
         answer = [ColSpec(DataType.string, "image")]
         mlflow.set_tracking_uri(tracking_uri())
-        with mlflow.start_run(run_id=self._id, log_system_metrics=False), warnings.catch_warnings():
+        with (
+            mlflow.start_run(run_id=self._id, log_system_metrics=False),
+            warnings.catch_warnings(),
+            tempfile.TemporaryDirectory() as folder,
+        ):
+            # DVC's cache may be linked to, and MLflow refuses a link.
+            copy = shutil.copy(weights, folder)
             # MLflow puts a colour before it.
             warnings.filterwarnings("ignore", r".*An input example was not provided")
             return mlflow.pyfunc.log_model(
                 name="network",
                 python_model=str(_SERVING),
-                artifacts={"weights": str(weights)},
+                artifacts={"weights": copy},
                 code_paths=[str(_SERVING.parent.parent / "pconv")],
                 signature=ModelSignature(Schema(files), Schema(answer)),
                 pip_requirements=_MODEL_NEEDS,

@@ -488,6 +488,47 @@ class TestFolder:
         found = {name for name in manifest if name.startswith("valid/or/")}
         assert found == {f"valid/or/{name}/{name}_0.png" for name in held_out}
 
+    @pytest.mark.parametrize("name", ["\u00dcbung", "U\u0308bung"])
+    def test_accents(self, tmp_path: Path, name: str) -> None:
+        """Accents may be stored in the letter or, as a Mac does, apart from it."""
+        manifest = run(
+            tmp_path / "raw",
+            source="folder",
+            folder_train=self.photos(tmp_path / "train", range(2)),
+            folder_valid=pack(tmp_path / "valid", {f"{name}.jpg": photo(50)}),
+            folder_or=pack(tmp_path / "masks", {"\u00dcbung.png": mask(1)}),
+        )
+        assert "valid/gt/\u00dcbung.jpg" in manifest
+        assert "valid/or/\u00dcbung/\u00dcbung_0.png" in manifest
+
+    @pytest.mark.parametrize("inside", ["masks", "deep/masks"])
+    def test_masks_among_photographs(self, tmp_path: Path, inside: str) -> None:
+        """Masks that lie in a folder below the photographs are no photographs."""
+        photos = {f"{number}.png": photo(number, form="PNG") for number in range(6)}
+        masks = {f"{inside}/{number}.png": mask(number) for number in range(6)}
+        manifest = run(
+            tmp_path / "raw",
+            source="folder",
+            folder_train=pack(tmp_path / "photos", photos | masks),
+            folder_ec=str(tmp_path / "photos" / inside),
+            folder_held_out_share=0.5,
+        )
+        held_out = {name for name in manifest if name.startswith("valid/gt/")}
+        assert len(held_out) + sum(name.startswith("train/") for name in manifest) == 6
+        assert sum(name.startswith("valid/ec/") for name in manifest) == len(held_out) > 0
+
+    def test_masks_only(self, tmp_path: Path) -> None:
+        """A folder with nothing but masks below it is refused as one without photographs."""
+        masks = {f"masks/{number}.png": mask(number) for number in range(2)}
+        photos = pack(tmp_path / "photos", masks)
+        with pytest.raises(DataError, match=r"photos: holds no image but those of masks"):
+            run(
+                tmp_path / "raw",
+                source="folder",
+                folder_train=photos,
+                folder_ec=str(tmp_path / "photos/masks"),
+            )
+
     def test_shared_photographs(self, tmp_path: Path) -> None:
         """A validation photograph that lies among the training ones too is no training one."""
         settings = {

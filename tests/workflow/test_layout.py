@@ -35,6 +35,17 @@ class TestFindImages:
         (tmp_path / "link.jpg").symlink_to(tmp_path / "0.jpg")
         assert [path.name for path in find_images(tmp_path)] == ["0.jpg"]
 
+    def test_links(self, tmp_path: Path) -> None:
+        """Where they are asked for, links to files and folders are followed, each folder once."""
+        make(tmp_path, "elsewhere/2.jpg", "photos/0.jpg", "photos/deep/1.jpg")
+        photos = tmp_path / "photos"
+        (photos / "3.jpg").symlink_to(tmp_path / "elsewhere/2.jpg")
+        (photos / "4.jpg").symlink_to(tmp_path / "nowhere.jpg")
+        (photos / "more").symlink_to(tmp_path / "elsewhere")
+        (photos / "deep/back").symlink_to(photos)
+        found = [path.relative_to(photos) for path in find_images(photos, with_links=True)]
+        assert found == [Path(name) for name in ("0.jpg", "3.jpg", "deep/1.jpg", "more/2.jpg")]
+
     def test_raises(self, tmp_path: Path) -> None:
         """A folder without images is an error that says which suffixes are looked for."""
         with pytest.raises(DataError, match=r"holds no image; wanted .*\.jpg"):
@@ -82,6 +93,12 @@ class TestFindMasks:
         """A mask is that of the photo it is named like, though the name ends in a number."""
         (mask,) = find_masks(make(tmp_path, file), {"IMG_1", "IMG_1_1"})
         assert (mask.photo, mask.number) == (photo, number)
+
+    def test_composed(self, tmp_path: Path) -> None:
+        """A mask from a Mac, which stores accents apart, is that of the photo of this name."""
+        name = "U\u0308bung_1"
+        (mask,) = find_masks(make(tmp_path, f"{name}.png"), {"\u00dcbung_1"})
+        assert (mask.photo, mask.number) == ("\u00dcbung_1", "0")
 
 
 class TestFindValidation:

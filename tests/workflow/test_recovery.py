@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from workflow.params import Params, read_params, write_section_files
 from workflow.recovery import (
     distrust_future,
     distrust_restored,
+    hold,
     recover_dvc,
     refuse_beside_dvc,
     refuse_beside_snakemake,
@@ -31,6 +33,14 @@ from workflow.recovery import hold_snakemake
 hold_snakemake(Path(sys.argv[1]))
 print("held", flush=True)
 sys.stdin.read()
+"""
+HOLD_FOLDER = """
+import sys
+from pathlib import Path
+from workflow.recovery import hold
+with hold(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
 """
 LOCK = "locks/0.output.lock"
 RECORD = """schema: '2.0'
@@ -152,6 +162,30 @@ class TestHoldSnakemake:
             assert not (tmp_path / LOCK).exists()
 
 
+class TestHold:
+    """`hold`."""
+
+    def test_waits(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        """A folder is one process's at a time; who waits is told for whom."""
+        with process(
+            Path.cwd(), sys.executable, "-c", HOLD_FOLDER, str(tmp_path / "state")
+        ) as other:
+            assert other.stdout is not None
+            assert other.stdout.readline() == "held\n"
+            end = threading.Timer(0.5, other.kill)
+            end.start()
+            with hold(tmp_path / "state"):
+                assert end.finished.is_set()
+        assert f"process {other.pid} on " in caplog.text
+
+    def test_free(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        """One that nobody has is had at once, also after a kill."""
+        for _ in range(2):
+            with hold(tmp_path / "state"):
+                pass
+        assert not caplog.text
+
+
 class TestRefuse:
     """`refuse_beside_dvc` and `refuse_beside_snakemake`."""
 
@@ -165,6 +199,19 @@ class TestRefuse:
             assert running.stdout.readline() == "runs\n"
             with pytest.raises(DataError, match="DVC is at work"):
                 refuse_beside_dvc(project)
+
+    @pytest.mark.parametrize(
+        ("folder", "words"), [(".", ["exp", "queue-worker", "n"]), (".dvc/tmp/exps/1", ["repro"])]
+    )
+    def test_beside_the_queue(self, project: Path, folder: str, words: list[str]) -> None:
+        """It does beside queued experiments, which run in folders of their own."""
+        (project / folder).mkdir(parents=True, exist_ok=True)
+        program = project / "dvc"
+        program.write_text("import sys; print('runs', flush=True); sys.stdin.read()")
+        with process(project / folder, sys.executable, str(program), *words) as running:
+            assert running.stdout is not None
+            assert running.stdout.readline() == "runs\n"
+            refuse_beside_dvc(project)
 
     def test_beside_snakemake(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """A stage does not run under DVC beside a Snakemake; by hand or after it, it does."""

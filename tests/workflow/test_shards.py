@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pconv.errors import DataError, ParameterError
+from workflow.shard_files import shard_files
 from workflow.shards import (
     Shard,
     add_shard_options,
@@ -21,6 +22,15 @@ from workflow.shards import (
 )
 
 TWO = [Shard(0, 2), Shard(1, 2)]
+
+
+def test_shard_files(tmp_path: Path) -> None:
+    """Files of finished shards are found, those that another machine left unfinished are not."""
+    for name in ("0001/a.png", "0000/b.png", "10000/c.png", ".0000.partial-pod-1-9-fa0a504c/d.png"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).touch()
+    found = [path.relative_to(tmp_path).as_posix() for path in shard_files(tmp_path, "*.png")]
+    assert found == ["0000/b.png", "0001/a.png", "10000/c.png"]
 
 
 def parsed(*arguments: str) -> list[Shard]:

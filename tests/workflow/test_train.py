@@ -192,6 +192,13 @@ class TestTrainNetworks:
 class TestByName:
     """`by_name`."""
 
+    def test_unfinished(self, tmp_path: Path) -> None:
+        """What was killed on another machine is not looked at."""
+        for name in ("0000/000001.png", ".0000.partial-pod-1-9-fa0a504c/000001.png"):
+            (tmp_path / name).parent.mkdir()
+            (tmp_path / name).touch()
+        assert by_name(tmp_path) == [tmp_path / "0000/000001.png"]
+
     def test_raises(self, tmp_path: Path) -> None:
         """One name in two shards is refused: there lie shards of two counts."""
         for name in ("0000/000001.png", "0001/000002.png", "0007/000002.png"):

@@ -16,6 +16,7 @@ from workflow.reporting.names import (
     METRICS,
     sorted_methods,
 )
+from workflow.shard_files import shard_files
 
 TABLE_FILE = "pairs.csv"
 IDENTICAL_DB = 100.0  # the most that a fill counts; one that equals the truth has no finite PSNR
@@ -55,7 +56,7 @@ def read_evaluation(folder: Path) -> Evaluation:
         DataError: If there is no table, a column is missing, a value is damaged, a (pair, method)
             stands twice, or two rows contradict each other about their pair.
     """
-    paths = sorted(folder.glob(f"*/{TABLE_FILE}"))
+    paths = shard_files(folder, TABLE_FILE)
     table = pd.concat([_read_shard(path) for path in paths]) if paths else pd.DataFrame()
     if table.empty:
         raise DataError(

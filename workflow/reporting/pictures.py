@@ -13,6 +13,7 @@ from pconv.images import Mask, Pixels, read_image, read_mask
 from workflow.reporting.drawing import WIDTH_PX, Grid, Panel, draw_grid
 from workflow.reporting.examples import Example
 from workflow.reporting.names import KIND_LABELS
+from workflow.shard_files import shard_files
 
 HERO_WIDTH_PX = 720
 SHEET_COLUMNS, SHEET_ROWS = 6, 3
@@ -120,7 +121,7 @@ def training_masks(folder: Path, count: int = MASKS_A_KIND) -> list[Mask]:
 
 def _spread(folder: Path, count: int) -> list[Path]:
     # By item number, not by shard: the same pictures whatever the number of shards.
-    paths = sorted(folder.glob("*/*.png"), key=lambda path: path.name)
+    paths = sorted(shard_files(folder, "*.png"), key=lambda path: path.name)
     if not paths:
         raise DataError(f"{folder}: no pictures */*.png; run the stage that makes them again")
     places = np.linspace(0, len(paths) - 1, min(count, len(paths))).round().astype(int)

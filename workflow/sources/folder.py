@@ -7,7 +7,7 @@ from pathlib import Path
 from pconv.errors import DataError
 from workflow.sources.found import Found, FoundMask, Photo
 from workflow.sources.layout import find_images, find_masks, flat_names
-from workflow.sources.names import without_control
+from workflow.sources.names import composed, without_control
 
 _LICENCE = "as its owner says"
 _DIGEST_RANGE = 2**64
@@ -24,7 +24,8 @@ def photographs_in_folders(
     """Find photographs, and masks where there are any.
 
     Args:
-        train: The folder of training photographs, searched with its subfolders.
+        train: The folder of training photographs, searched with its subfolders, but for those that
+            are one of the other folders.
         valid: The folder of validation photographs; without one a share of ``train`` is held out,
             chosen by the content of each file, so that adding a photo moves no other.
         masks: Folders of masks by kind (ec, or).
@@ -34,9 +35,9 @@ def photographs_in_folders(
     Raises:
         DataError: If a folder is missing or holds no image, or one of the two sets is empty.
     """
-    photos = _photos(train)
+    photos = _photos(train, [*masks.values(), *([valid] if valid else [])])
     if valid is not None:
-        held_out = _photos(valid)
+        held_out = _photos(valid, list(masks.values()))
         return Found(photos, held_out, _masks(masks, held_out))
     held_out = [photo for photo in photos if _draw(photo.file, seed) < held_out_share]
     kept = sorted(set(photos) - set(held_out), key=lambda photo: photo.name)
@@ -54,10 +55,21 @@ def photographs_in_folders(
     return Found(kept, held_out, of_held_out)
 
 
-def _photos(folder: Path) -> list[Photo]:
-    files = find_images(_existing(folder))
+def _photos(folder: Path, others: Sequence[Path]) -> list[Photo]:
+    """Return the photographs in a folder, but for those in the others that lie below it."""
+    root = _existing(folder).resolve()
+    below = [
+        other.resolve().relative_to(root) for other in others if root in other.resolve().parents
+    ]
+    files = [
+        file
+        for file in find_images(folder, with_links=True)
+        if not any(file.relative_to(folder).is_relative_to(other) for other in below)
+    ]
+    if not files:
+        raise DataError(f"{folder}: holds no image but those of {', '.join(map(str, below))}")
     return [
-        Photo(file, without_control(name), _origin(file, folder), _LICENCE)
+        Photo(file, without_control(composed(name)), _origin(file, folder), _LICENCE)
         for file, name in zip(files, flat_names(files), strict=True)
     ]
 
@@ -73,7 +85,7 @@ def _masks(folders: dict[str, Path], photos: Sequence[Photo]) -> dict[str, Seque
                 _origin(mask.file, folder),
                 _LICENCE,
             )
-            for mask in find_masks(_existing(folder), names)
+            for mask in find_masks(_existing(folder), names, with_links=True)
         ]
         for kind, folder in folders.items()
     }

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pconv.errors import DataError
+from workflow.sources.names import composed
 
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 _LOSSLESS_SUFFIXES = (".bmp", ".png", ".tif", ".tiff")
@@ -38,13 +39,17 @@ class Validation:
     masks: dict[str, list[NumberedMask]]
 
 
-def find_images(folder: Path) -> list[Path]:
-    """Return all image files below a folder, sorted; hidden files and links are left out.
+def find_images(folder: Path, *, with_links: bool = False) -> list[Path]:
+    """Return all image files below a folder, sorted; hidden files are left out.
+
+    Args:
+        folder: Where to look.
+        with_links: Follow links, as in a user's own folder; those of an archive lead anywhere.
 
     Raises:
         DataError: If there is none.
     """
-    images = sorted(_images_below(folder))
+    images = sorted(_images_below(folder, with_links=with_links))
     if not images:
         raise DataError(
             f"{folder}: holds no image; wanted files that end in {', '.join(IMAGE_SUFFIXES)}"
@@ -61,7 +66,9 @@ def flat_names(files: Sequence[Path]) -> list[str]:
     return ["_".join(file.relative_to(common).with_suffix("").parts) for file in files]
 
 
-def find_masks(folder: Path, photos: Collection[str] = ()) -> list[NumberedMask]:
+def find_masks(
+    folder: Path, photos: Collection[str] = (), *, with_links: bool = False
+) -> list[NumberedMask]:
     """Return the masks below a folder, sorted.
 
     Args:
@@ -69,11 +76,13 @@ def find_masks(folder: Path, photos: Collection[str] = ()) -> list[NumberedMask]
             ``ID.png``, with the ID of a photo and the mask's own number.
         photos: The IDs, as far as they are known: a file that is named like a photo is a mask of
             that one, whatever has a number at its end (``IMG_1001.png``).
+        with_links: As in `find_images`.
 
     Raises:
         DataError: If there is none.
     """
-    return [_numbered(file, folder, photos) for file in find_images(folder)]
+    files = find_images(folder, with_links=with_links)
+    return [_numbered(file, folder, photos) for file in files]
 
 
 def find_validation(root: Path) -> Validation:
@@ -91,15 +100,22 @@ def find_validation(root: Path) -> Validation:
     return Validation(_photos_named(root, wanted), masks)
 
 
-def _images_below(root: Path) -> list[Path]:
+def _images_below(root: Path, *, with_links: bool = False) -> list[Path]:
     images = []
-    for folder, subfolders, files in os.walk(root):
+    seen = set()  # a link may lead back to where it lies
+    for folder, subfolders, files in os.walk(root, followlinks=with_links):
+        real = os.path.realpath(folder)
+        if real in seen:
+            subfolders.clear()
+            continue
+        seen.add(real)
         # "__MACOSX" holds a shadow "._0.jpg" of each "0.jpg" that is packed on a Mac.
-        subfolders[:] = [name for name in subfolders if not name.startswith((".", "__MACOSX"))]
+        visible = (name for name in subfolders if not name.startswith((".", "__MACOSX")))
+        subfolders[:] = sorted(visible)
         for name in files:
             path = Path(folder, name)
             is_image = path.suffix.lower() in IMAGE_SUFFIXES and not name.startswith(".")
-            if is_image and path.is_file() and not path.is_symlink():
+            if is_image and path.is_file() and (with_links or not path.is_symlink()):
                 images.append(path)
     return images
 
@@ -136,13 +152,13 @@ def _is_lossless(folder: Path) -> bool:
 
 
 def _numbered(file: Path, folder: Path, photos: Collection[str]) -> NumberedMask:
-    parent, stem = file.parent, file.stem
-    if parent == folder:
+    parent, stem = composed(file.parent.name), composed(file.stem)
+    if file.parent == folder:
         if stem in photos:
             return NumberedMask(file, stem, "0")
         photo, _, number = stem.rpartition("_")
         return NumberedMask(file, photo, number) if photo else NumberedMask(file, stem, "0")
-    return NumberedMask(file, parent.name, stem.removeprefix(f"{parent.name}_"))
+    return NumberedMask(file, parent, stem.removeprefix(f"{parent}_"))
 
 
 def _photos_named(root: Path, wanted: set[str]) -> dict[str, Path]:
@@ -152,7 +168,7 @@ def _photos_named(root: Path, wanted: set[str]) -> dict[str, Path]:
         for file in sorted(_images_below(root))
         if not any(file.is_relative_to(folder) for folder in mask_folders)
     ]
-    named = Counter(file.parent for file in outside if file.stem in wanted)
+    named = Counter(file.parent for file in outside if composed(file.stem) in wanted)
     best = [folder for folder, count in named.items() if count == max(named.values())]
     if len(best) != 1:
         found = ", ".join(str(folder.relative_to(root)) for folder in best) or "none"
@@ -161,4 +177,4 @@ def _photos_named(root: Path, wanted: set[str]) -> dict[str, Path]:
             f"({', '.join(sorted(wanted)[:3])}, …); found: {found}; unpack the archive and give a "
             "folder that holds one"
         )
-    return {file.stem: file for file in outside if file.parent == best[0]}
+    return {composed(file.stem): file for file in outside if file.parent == best[0]}

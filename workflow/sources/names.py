@@ -18,6 +18,11 @@ def flaw_in_name(name: str) -> str | None:
     return None
 
 
+def composed(name: str) -> str:
+    """Return a name with each accent in its letter; a Mac stores the two apart."""
+    return unicodedata.normalize("NFC", name)
+
+
 def without_control(name: str) -> str:
     """Return a name with ``_`` for each control character and for what is no valid text.
 

@@ -77,7 +77,7 @@ def given_masks(folder: str | None) -> list[Path]:
     """
     if folder is None:
         return []
-    files = find_images(Path(folder))
+    files = find_images(Path(folder), with_links=True)
     _refuse_inverted(folder, files)
     return files
 

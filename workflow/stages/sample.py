@@ -31,6 +31,7 @@ from workflow.pairs import (
 )
 from workflow.parallel import map_items
 from workflow.params import SampleParams
+from workflow.shard_files import shard_files
 from workflow.stage_params import stage_params
 
 log = logging.getLogger(__name__)
@@ -172,7 +173,7 @@ def _all_raw_pairs(raw: Path, photos: Sequence[str], size_px: int) -> list[Pair]
 def _generated_masks(masks: Path) -> dict[str, list[str]]:
     """Return the masks by kind, as the shards' tables name them; kinds to be drawn may be empty."""
     found: dict[str, list[str]] = {kind: [] for kind in GENERATED_KINDS}
-    tables = sorted(masks.glob(f"*/{KINDS_FILE}"))
+    tables = shard_files(masks, KINDS_FILE)
     if not tables:
         raise DataError(f"{masks}: holds no */{KINDS_FILE}; run the masks stage first")
     for table in tables:

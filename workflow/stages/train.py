@@ -15,7 +15,7 @@ import platform
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from itertools import pairwise
 from pathlib import Path
 
@@ -36,6 +36,8 @@ from pconv.stopping import TrainingStopped
 from pconv.training import run_fingerprint, train
 from workflow.command import run_command
 from workflow.params import TrainParams
+from workflow.recovery import hold
+from workflow.shard_files import shard_files
 from workflow.stage_params import stage_params
 from workflow.tracking import training_run
 
@@ -85,17 +87,18 @@ def train_networks(
     ranks = open_ranks(device)
     if params.precision == "bf16" and ranks.device.type == "cpu":
         warn_of_slow_bf16()
-    data = _training_set(images, masks, state / "packed", ranks)
-    pairs = held_out_pairs(raw, held_out, data.images.shape[1])
-    runs = []
-    for plan in plans:
-        left = None if stop_after_s is None else started + stop_after_s - time.monotonic()
-        runs.append(_train_one(plan, data, pairs, state / plan.kind, ranks, left))
-    if ranks.is_first:
-        with atomic_folder(out) as unfinished:
-            for run in runs:
-                run.write(unfinished / run.plan.kind)
-    ranks.barrier()
+    with hold(state) if ranks.is_first else nullcontext():
+        data = _training_set(images, masks, state / "packed", ranks)
+        pairs = held_out_pairs(raw, held_out, data.images.shape[1])
+        runs = []
+        for plan in plans:
+            left = None if stop_after_s is None else started + stop_after_s - time.monotonic()
+            runs.append(_train_one(plan, data, pairs, state / plan.kind, ranks, left))
+        if ranks.is_first:
+            with atomic_folder(out) as unfinished:
+                for run in runs:
+                    run.write(unfinished / run.plan.kind)
+        ranks.barrier()
     return [run.checkpoints for run in runs]
 
 
@@ -155,7 +158,7 @@ def by_name(folder: Path) -> list[Path]:
     Raises:
         DataError: If two shards have a file of one name.
     """
-    files = sorted(folder.glob("*/*.png"), key=lambda path: path.name)
+    files = sorted(shard_files(folder, "*.png"), key=lambda path: path.name)
     for one, other in pairwise(files):
         if one.name == other.name:
             names = " and in ".join(sorted((one.parent.name, other.parent.name)))
