@@ -54,7 +54,9 @@ class Section(BaseModel):
 class DownloadParams(Section):
     """Where the photographs come from."""
 
-    source: Literal["sample", "icme", "folder"]
+    source: Literal["sample", "icme", "folder"] = Field(
+        description="Photos of installed packages, the challenge's, or one's own."
+    )
     seed: Annotated[int, Field(ge=0, lt=2**32, description="Seed of made masks and of held-out.")]
     masks_per_photo: Annotated[
         Items, Field(description="Masks made a kind and validation photo (sample, folder).")
@@ -90,7 +92,7 @@ class DownloadParams(Section):
     folder_valid: Annotated[
         str, Field(description="Folder of validation photos; empty: hold out a share.")
     ]
-    folder_held_out_share: Share
+    folder_held_out_share: Annotated[Share, Field(description="Share of folder_train held out.")]
     folder_ec: Annotated[
         str, Field(description="Folder of ec masks, PHOTO.png or PHOTO_1.png; empty: draw.")
     ]
@@ -249,7 +251,7 @@ class TrainParams(Section):
         bool, Field(description="Show it the mask as one more channel; Figure 4 does not.")
     ]
     batch_size: Annotated[Batch, Field(description="Images a step, over all processes.")]
-    epochs: Epochs
+    epochs: Annotated[Epochs, Field(description="Times through all training images.")]
     first_epoch: Annotated[Epochs, Field(description="Epoch of the earlier weights compared.")]
     finetune_from_epoch: Annotated[
         int,
@@ -269,16 +271,16 @@ class TrainParams(Section):
     tv_weight: Weight
     features: Annotated[str, Field(description="imagenet, random, or a file of VGG-16 weights.")]
     features_seed: Seed
-    precision: Literal["float32", "bf16"]
+    precision: Literal["float32", "bf16"] = Field(description="Of products and convolutions.")
     tf32: Annotated[bool, Field(description="Faster, coarser float32 products on CUDA.")]
-    channels_last: bool
+    channels_last: Annotated[bool, Field(description="Keep a pixel's channels together in memory.")]
     compile: Annotated[bool, Field(description="Compile network and losses (torch.compile).")]
     threads: Annotated[
         int, Field(gt=0, le=4096, description="CPU threads; they decide the last bits.")
     ]
-    checkpoint_every_epochs: Epochs
-    validate_every_epochs: Epochs
-    pictures_every_epochs: Epochs
+    checkpoint_every_epochs: Annotated[Epochs, Field(description="Epochs between checkpoints.")]
+    validate_every_epochs: Annotated[Epochs, Field(description="Epochs between measurements.")]
+    pictures_every_epochs: Annotated[Epochs, Field(description="Epochs between sets of pictures.")]
 
     # `pconv.plan` and `pconv.losses` refuse the next two as well, but not before there is data; and
     # this module is read by every stage and the Snakefile, which torch would hold up.
@@ -314,7 +316,9 @@ class SampleParams(Section):
 
     seed: Seed
     pairs: Annotated[Items, Field(description="ec and or pairs drawn without replacement.")]
-    pairs_per_generated_kind: NonNegative
+    pairs_per_generated_kind: NonNegative = Field(
+        description="Pairs each of walk, strokes and rectangles."
+    )
 
 
 class EvaluateParams(Section):
@@ -322,17 +326,17 @@ class EvaluateParams(Section):
 
     methods: list[Classical] = Field(description="Classical methods measured on every pair.")
     slow_methods: list[Classical] = Field(description="Classical methods measured on fewer pairs.")
-    slow_pairs: NonNegative
+    slow_pairs: Annotated[NonNegative, Field(description="Pairs for slow_methods, at most.")]
     vgg_methods: list[Classical | Network] = Field(
         description="Methods whose perceptual and style loss, and so the total, are taken."
     )
-    vgg_pairs: NonNegative
+    vgg_pairs: Annotated[NonNegative, Field(description="Pairs for vgg_methods, at most.")]
     mirrored: Annotated[
         bool, Field(description="Measure the last weights also by the mean of four flips.")
     ]
     features: Annotated[str, Field(description="imagenet, random, or a file of VGG-16 weights.")]
     features_seed: Seed
-    batch_size: Batch
+    batch_size: Annotated[Batch, Field(description="Pairs filled and measured at once.")]
 
 
 class ReportParams(Section):

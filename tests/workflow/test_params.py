@@ -15,6 +15,8 @@ from workflow.params import (
     PRESETS,
     AugmentParams,
     MasksParams,
+    Params,
+    Section,
     load_params,
     read_params,
     use_preset,
@@ -50,6 +52,14 @@ class TestPresets:
         """Every preset is allowed."""
         assert read_params(path)
 
+    def test_record(self) -> None:
+        """The records of runs that the benchmarks train by are allowed."""
+        page = (ROOT / "benchmarks/README.md").read_text()
+        named = set(re.findall(r"(?:PRESET=|--preset )(\S+\.yaml)", page))
+        assert named
+        for name in named:
+            assert read_params(ROOT / name)
+
     def test_paper_numbers(self) -> None:
         """presets/paper.yaml holds the paper's numbers."""
         paper = read_params(ROOT / PRESETS / "paper.yaml")
@@ -67,6 +77,16 @@ class TestPresets:
         if shipped.returncode:
             pytest.skip("not a git checkout")
         assert shipped.stdout == SAMPLE
+
+
+def test_descriptions() -> None:
+    """Every key says what it means: the README sends its readers here."""
+    for name, section in Params.model_fields.items():
+        assert isinstance(section.annotation, type)
+        assert issubclass(section.annotation, Section)
+        fields = section.annotation.model_fields.items()
+        silent = [key for key, field in fields if not field.description]
+        assert not silent, f"{name}: {', '.join(silent)}"
 
 
 def test_sampled_kinds() -> None:
