@@ -1,7 +1,7 @@
 """What grows with the number of files and of shards: DVC's cache, Snakemake's plan, packed shards.
 
     python -m benchmarks.scale dvc --files 15400 150000 --kib 2
-    python -m benchmarks.scale dag --shards 8 100 1000 10000 --timeout-s 900
+    python -m benchmarks.scale dag --shards 8 100 1000 10000 --timeout-s 300
     python -m benchmarks.scale packed --items 7700 --kib 2 110
 
 Each row is one run of the real command in a folder of its own; "CPU s" is user and system time of

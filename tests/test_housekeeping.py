@@ -1,5 +1,6 @@
 """Facts that stand in two places and must agree."""
 
+import ast
 import re
 import tomllib
 from pathlib import Path
@@ -39,6 +40,16 @@ def test_readme_lists_the_stages() -> None:
     readme = (ROOT / "README.md").read_text()
     listed = re.findall(r"^\| ([a-z]+) \| `", readme, re.MULTILINE)
     assert listed == [stage.name for stage in load_stages(ROOT / "dvc.yaml")]
+
+
+def test_help_keeps_its_lines() -> None:
+    """Where `--help` shows a module's docstring, a command in it stays on a line of its own."""
+    for path in [*ROOT.glob("workflow/**/*.py"), *ROOT.glob("benchmarks/**/*.py")]:
+        text = path.read_text()
+        docstring = ast.get_docstring(ast.parse(text)) or ""
+        commands = re.findall(r"^ *(?:\w+=\S+ )?python -m", docstring, re.MULTILINE)
+        if commands and re.search(r"description=__doc__(?!\.)", text):
+            assert "formatter_class=argparse.RawTextHelpFormatter" in text, path
 
 
 def test_usage_reports_are_off() -> None:

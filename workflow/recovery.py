@@ -1,6 +1,6 @@
 """What a killed engine leaves in the way of the next run, taken away where nothing lives.
 
-python -m workflow.recovery      # `make repro` does so; by hand after kill -9 or a power cut
+    python -m workflow.recovery      # `make repro` does so; by hand after kill -9 or a power cut
 
 DVC notes in a file which process uses which paths, and drops the notes of processes that are
 gone. It stops for good, though, where a kill cut that file or ``dvc.lock`` short, or where the
@@ -217,7 +217,9 @@ def _notes_of(path: Path) -> Any:
 
 
 def _main() -> None:
-    argparse.ArgumentParser(description=__doc__).parse_args()
+    argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    ).parse_args()
     recover_dvc()
 
 

@@ -337,7 +337,7 @@ class TestChallenge:
             run(tmp_path / "raw", **settings)
         message = str(caught.value)
         assert "missing.zip: not found" in message
-        assert "http://127.0.0.1:9/valid_img.zip: gave up after 1 failures" in message
+        assert "http://127.0.0.1:9/valid_img.zip: gave up after failure 1" in message
         assert f"put it at {tmp_path / 'downloads/valid_img.zip'}" in message
         assert "download.icme_valid" in message
 

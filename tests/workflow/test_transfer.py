@@ -106,7 +106,7 @@ class TestFetch:
         """What arrived before the program ended is not fetched again."""
         behaviour = Behaviour(cuts=[300_000])
         with served(behaviour) as url:
-            with pytest.raises(DataError, match="gave up after 1 failures"):
+            with pytest.raises(DataError, match="gave up after failure 1"):
                 fetch(url, tmp_path / "train_img.zip", Patience(0, 0.001, 5), 10**6)
             assert not (tmp_path / "train_img.zip").exists()
             fetch(url, tmp_path / "train_img.zip", PATIENCE, 10**6)
@@ -150,7 +150,7 @@ class TestFetch:
         """Where no server is, it gives up after the retries and says so."""
         with served(Behaviour()) as url:
             pass
-        with pytest.raises(DataError, match="gave up after 4 failures"):
+        with pytest.raises(DataError, match="gave up after failure 4"):
             fetch(url, tmp_path / "train_img.zip", PATIENCE, 10**6)
 
     def test_too_long(self, tmp_path: Path) -> None:

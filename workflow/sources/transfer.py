@@ -82,7 +82,7 @@ def fetch(url: str, target: Path, patience: Patience, max_bytes: int) -> None:
         except (_BrokenOffError, requests.RequestException, urllib3.exceptions.HTTPError) as error:
             failures = 1 if part.size() > before else failures + 1
             if failures > patience.retries:
-                raise DataError(f"{url}: gave up after {failures} failures ({error})") from error
+                raise DataError(f"{url}: gave up after failure {failures} ({error})") from error
             log.warning("%s: %s; trying again", url, error)
             time.sleep(patience.pause_s * 2 ** (failures - 1))
     part.finish()

@@ -150,7 +150,9 @@ def _check_rejected(account: Account, max_rejected: int) -> None:
 
 def main() -> None:
     """Run the stage from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("--out", type=Path, required=True, help="the raw folder to make")
     options = parser.parse_args()
     with stage_params(DownloadParams) as params:

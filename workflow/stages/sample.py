@@ -227,7 +227,9 @@ def _size_of(photo: Path) -> tuple[int, int]:
 
 def main() -> None:
     """Run the stage from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("--raw", type=Path, required=True, help="what the download stage made")
     parser.add_argument("--masks", type=Path, required=True, help="the validation masks")
     parser.add_argument("--out", type=Path, required=True, help="the table of pairs to write")
