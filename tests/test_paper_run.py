@@ -394,7 +394,7 @@ class TestShip:
         assert read_about(out / SHIPPED_NAME)["epoch"] == "3"
         card = (out / "README.md").read_text()
         for words in (
-            "    make repro\n",
+            "    make repro\n    python -m workflow.ship",
             "- CC BY 2.0: 2\n",
             "- CC0-1.0: 1\n",
             "| PConv, epoch 3 |",
@@ -414,7 +414,8 @@ class TestShip:
         )
         assert "hole 6, tv 0.1, valid 1. No term looks at VGG-16's features" in card
         assert "3 of the photographs ask" in card
-        assert "half precision changes no kind's mean by more than 0.250 dB" in card
+        assert "half precision changes no kind's mean by more than 0.2500 dB" in card
+        assert "by more than 0.0005 dB" in model_card(finished, about, alike, 1e-6, 1, [])
         assert "as one more channel" not in card
         with monkeypatch.context() as patched:
             shown = PConvUNet(width=2, levels=2, mask_channel=True)

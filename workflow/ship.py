@@ -167,7 +167,7 @@ def model_card(
         "of these very weights"
         if change_db is None
         else "of the weights as trained; half precision changes no kind's mean by more than "
-        f"{change_db:.3f} dB"
+        f"{max(change_db, 0.0005):.4f} dB"
     )
     began = about.get("initial_weights", "None")
     begun = "" if began == "None" else f", begun with the weights in `{began}`"
@@ -198,7 +198,10 @@ Apache-2.0.{share_alike}
 
 ## Training
 
+After `source .venv/bin/activate`:
+
 {command_lines}
+    python -m workflow.ship --photos downloads/permissive/photos.tsv --out weights/
 
 {about["epochs"]} epochs at {side}x{side}, batches of {about["batch_size"]}, seed
 {about["seed"]}{begun}; `pconv info weights/{SHIPPED_NAME}` prints the

@@ -1,7 +1,7 @@
 r"""Put what a run left into a few small files, to be brought back.
 
-    python -m benchmarks.paper_scale.bring --work /tmp/paper --out "$OUT"
-    python -m benchmarks.paper_scale.bring --work /tmp/paper --out "$OUT" --weights pconv-last
+    python -m benchmarks.paper_scale.bring --work /tmp/paper --out brought/
+    python -m benchmarks.paper_scale.bring --work /tmp/paper --out brought/ --weights pconv-last
 
 The first call leaves ``results-KINDS.tar.gz``: the measured pairs, the logs, the times, what the
 weights say of themselves and what the machine was. The second leaves one network's weights in half
