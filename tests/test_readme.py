@@ -6,9 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("block", re.findall(r"```python\n(.*?)```", README, re.DOTALL))
@@ -27,13 +29,35 @@ def test_python(block: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         assert np.array_equal(filled[known], image[known])
         assert np.abs(filled.astype(int) - 90).max() < 10
     else:
-        assert names["filled"].shape == names["image"].shape
+        known = names["mask"].bool().expand_as(names["image"])
+        assert not known.all()
+        assert torch.equal(names["filled"][known], names["image"][known])
         assert names["features"].shape == (1, 64, 128, 128)
 
 
 def test_make_targets() -> None:
     """Every `make` target that it names exists."""
-    makefile = (Path(__file__).parent.parent / "Makefile").read_text(encoding="utf-8")
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     named = set(re.findall(r"(?:`|^    )make ([a-z-]+)", README, re.MULTILINE))
     assert named
     assert named <= set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
+
+
+def all_pairs(page: str) -> dict[str, float]:
+    """Return the last column of a page's table, by method."""
+    rows = re.findall(r"^\| ([^|]+) \|(?: [\d.]+ \|)* ([\d.]+) \|$", page, re.MULTILINE)
+    return {method: float(number) for method, number in rows}
+
+
+def test_numbers() -> None:
+    """What is said of the networks is what its table and the weights' card say."""
+    text, sample = " ".join(README.split()), all_pairs(README)
+    gain = sample["PConv, epoch 4, mean of four flips"] - sample["PConv, epoch 4"]
+    assert f"(`pconv fill --mirror`) adds {gain:.2f} dB" in text
+    card = all_pairs((ROOT / "weights" / "README.md").read_text(encoding="utf-8"))
+    ours, copied = card["PConv + mask, epoch 4"], card["PatchMatch"]
+    flips, smooth = card["PConv + mask, epoch 4, mean of four flips"], card["Biharmonic"]
+    assert f"{ours:.1f} dB in the hole, PatchMatch {copied:.1f} and biharmonic inpainting" in text
+    assert f"biharmonic inpainting {smooth:.1f} (" in text
+    assert f"reach {ours:.2f} dB in the hole ({flips:.2f} with `--mirror`)" in text
+    assert f"PatchMatch {copied:.2f}, biharmonic inpainting {smooth:.2f} and Telea" in text
