@@ -41,7 +41,9 @@ _PNG_COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}  # by number of channels
 _BITS, _PHOTOMETRIC, _PLANAR, _EXTRA_SAMPLES = 258, 262, 284, 338
 _PREMULTIPLIED, _MIN_IS_WHITE, _SEPARATE = 1, 0, 2  # values of the last, second and third
 _IS_CMYK = 5  # another one of the second
+_SAMPLES, _SAMPLE_FORMAT, _UNSIGNED = 277, 339, 1  # the last is a value of the one before it
 _STRIP_OFFSETS = 273
+_PNG_COLOUR_TYPE_AT = 25  # in the file: a byte of IHDR
 _JPEG_QUALITY = 95
 _MAX_SIDE = {"JPEG": 65_500, "WEBP": 16_383}
 
@@ -103,7 +105,8 @@ def read_photo(path: Path, *, max_pixels: int = MAX_PIXELS) -> Photo:
 
     Raises:
         ImageError: If the file is missing, damaged, too large, or holds what would be lost:
-            several pages, more than 16 bits, or colours multiplied by alpha.
+            several pages, more than 16 bits, signed values, channels that are neither colour nor
+            alpha, or colours multiplied by alpha.
     """
     with opened_image(path, max_pixels) as image:
         exif = image.getexif()
@@ -174,6 +177,7 @@ def _refuse_lossy(image: Image.Image, exif: Image.Exif, path: Path) -> None:
         raise ImageError(f"{path}: 32-bit pixels; wanted 8 or 16 bits a channel")
     if image.format == "TIFF":
         _refuse_odd_tiff(exif, path)
+        _refuse_lost_channels(image, exif, path)
 
 
 def _refuse_odd_tiff(exif: Image.Exif, path: Path) -> None:
@@ -186,6 +190,17 @@ def _refuse_odd_tiff(exif: Image.Exif, path: Path) -> None:
     # OpenCV would mix the channels up.
     if exif.get(_PLANAR) == _SEPARATE and 16 in _as_tuple(exif.get(_BITS)):
         raise ImageError(f"{path}: a 16-bit TIFF with separate channel planes; save interleaved")
+    if _UNSIGNED not in _as_tuple(exif.get(_SAMPLE_FORMAT, _UNSIGNED)):
+        raise ImageError(f"{path}: signed pixels; save it with unsigned ones")
+
+
+def _refuse_lost_channels(image: Image.Image, exif: Image.Exif, path: Path) -> None:
+    bands = image.getbands()
+    if (channels := exif.get(_SAMPLES, 1)) > len(bands):
+        raise ImageError(
+            f"{path}: {channels} channels, of which only {', '.join(bands)} are read; save it "
+            "without the others, or with the one that is alpha marked as such"
+        )
 
 
 def _has_16_bits(image: Image.Image, path: Path) -> bool:
@@ -196,7 +211,10 @@ def _has_16_bits(image: Image.Image, path: Path) -> bool:
 
 
 def _read_16_bits(path: Path, key: Any) -> Pixels:
-    """Decode by OpenCV, which heeds a transparent colour (the key) but no transparent grey."""
+    """Decode by OpenCV, which heeds a transparent colour (the key) but no transparent grey.
+
+    Of a PNG file's grey and alpha it makes RGBA.
+    """
     data = np.frombuffer(path.read_bytes(), np.uint8)
     pixels = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
     if pixels is None or pixels.dtype != np.uint16:
@@ -205,6 +223,9 @@ def _read_16_bits(path: Path, key: Any) -> Pixels:
         return np.stack([pixels, np.where(pixels == key, 0, 65_535).astype(np.uint16)], axis=-1)
     if pixels.ndim == 2:
         return np.asarray(pixels)
+    is_png = data[: len(PNG_START)].tobytes() == PNG_START
+    if is_png and data[_PNG_COLOUR_TYPE_AT] == _PNG_COLOUR_TYPES[2]:
+        return np.asarray(pixels[..., [0, 3]])
     swap = cv2.COLOR_BGR2RGB if pixels.shape[2] == 3 else cv2.COLOR_BGRA2RGBA
     return np.asarray(cv2.cvtColor(pixels, swap))
 

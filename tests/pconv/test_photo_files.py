@@ -256,6 +256,14 @@ class TestReadPhoto:
         assert np.argwhere(found[..., -1] == 0).tolist() == [[2, 3]]
         assert (found[..., -1] == 65_535).sum() == 34
 
+    def test_grey_and_alpha_of_16_bits(self, tmp_path: Path) -> None:
+        """Grey and alpha of 16 bits, which OpenCV makes RGBA, are two channels."""
+        path, pixels = tmp_path / "photo.png", noise("u2", 5, 7, 2)
+        write_photo(path, Photo(pixels))
+        found = read_photo(path).pixels
+        assert found.shape == pixels.shape
+        assert (found == pixels).all()
+
     @pytest.mark.parametrize("dtype", ["u1", "u2"])
     @pytest.mark.parametrize(
         "options", [{}, {"compression": "zlib"}, {"byteorder": ">"}, {"tile": (16, 16)}]
@@ -338,6 +346,27 @@ class TestReadPhoto:
         shape = {"multiplied by alpha": (9, 9, 4), "0 is white": (9, 9)}.get(words, (3, 9, 9))
         tifffile.imwrite(tmp_path / "photo.tif", noise("u2", *shape), **options)
         with pytest.raises(ImageError, match=words):
+            read_photo(tmp_path / "photo.tif")
+
+    @pytest.mark.parametrize(
+        ("kind", "extra", "words"),
+        [
+            ("rgb", ["unspecified"], "4 channels, of which only R, G, B are read"),
+            ("rgb", ["unassalpha", "unspecified"], "5 channels, of which only R, G, B, A are read"),
+            ("minisblack", ["unspecified"], "2 channels, of which only L are read"),
+        ],
+    )
+    def test_more_channels(self, tmp_path: Path, kind: str, extra: list[str], words: str) -> None:
+        """A TIFF with channels that are neither colour nor alpha is refused, not robbed of them."""
+        pixels = noise("u1", 9, 9, len(extra) + (3 if kind == "rgb" else 1))
+        tifffile.imwrite(tmp_path / "photo.tif", pixels, photometric=kind, extrasamples=extra)
+        with pytest.raises(ImageError, match=rf"photo\.tif: {words}"):
+            read_photo(tmp_path / "photo.tif")
+
+    def test_signed(self, tmp_path: Path) -> None:
+        """A TIFF of signed pixels is refused: Pillow takes -1 for 255."""
+        tifffile.imwrite(tmp_path / "photo.tif", noise("i1", 9, 9), photometric="minisblack")
+        with pytest.raises(ImageError, match=r"photo\.tif: signed pixels"):
             read_photo(tmp_path / "photo.tif")
 
     def test_cmyk_of_16_bits(self, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
