@@ -104,7 +104,15 @@ def look(seen: Tensor, total: int, dtype: torch.dtype = torch.float32) -> Window
     # in two, and a traced one would keep the answer for all masks to come.
     is_graph = torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
     ask = known.device.type == "cpu" and not is_graph
-    return Windows(ratio, known, full=ask and bool(known.all()))
+    return Windows(ratio, known, full=ask and _is_full(known))
+
+
+def _is_full(known: Tensor) -> bool:
+    """Return whether all is known for certain; under vmap, or a tracer, there is nothing to ask."""
+    try:
+        return bool(known.all())
+    except RuntimeError:  # torch has no public name for "these are no values"
+        return False
 
 
 def only_known(image: Tensor, mask: Tensor) -> Tensor:

@@ -8,6 +8,8 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.autograd import gradcheck
+from torch.func import functional_call, grad, vmap
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from pconv import PartialConv2d
 from pconv.errors import ParameterError, ShapeError
@@ -235,6 +237,41 @@ class TestPartialConv2d:
         mask[..., 3:] = 0
         traced = torch.jit.trace(conv, (image, torch.ones_like(mask)), check_trace=False)
         for found, wanted in zip(traced(image, mask), conv(image, mask), strict=True):
+            assert torch.equal(found, wanted)
+
+    @pytest.mark.filterwarnings("ignore:There is a performance drop")  # of addcmul_ under vmap
+    @pytest.mark.parametrize("known", [0.3, 2.0])
+    def test_vmap(self, known):
+        """Under vmap each image and mask give what they give in a batch."""
+        image, mask = case(7, known=known)
+        conv = layer(3, 2, 3, padding=1)
+        found = vmap(lambda *one: [both[0] for both in conv(*[each[None] for each in one])])
+        for one, wanted in zip(found(image, mask), conv(image, mask), strict=True):
+            assert torch.equal(one, wanted)
+
+    @pytest.mark.filterwarnings("ignore:There is a performance drop")  # of addcmul_ under vmap
+    def test_gradients_per_sample(self):
+        """Gradients of a batch's images one by one, taken at once, are those of a loop."""
+        image, mask = case(7)
+        conv = layer(3, 2, 3, padding=1)
+
+        def loss(parameters, image, mask):
+            return functional_call(conv, parameters, (image[None], mask[None]))[0].square().sum()
+
+        parameters = {name: value.detach() for name, value in conv.named_parameters()}
+        found = vmap(grad(loss), in_dims=(None, 0, 0))(parameters, image, mask)
+        for item in range(len(image)):
+            conv.zero_grad()
+            conv(image[item : item + 1], mask[item : item + 1])[0].square().sum().backward()
+            for name, value in conv.named_parameters():
+                torch.testing.assert_close(found[name][item], value.grad)
+
+    def test_recorded(self):
+        """A layer whose operations were recorded with a full mask is right for others."""
+        image, mask = case(7)
+        conv = layer(3, 2, 3, padding=1)
+        recorded = make_fx(conv)(image, torch.ones_like(mask))
+        for found, wanted in zip(recorded(image, mask), conv(image, mask), strict=True):
             assert torch.equal(found, wanted)
 
     def test_inputs_untouched(self):
