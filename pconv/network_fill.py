@@ -70,7 +70,8 @@ class NetworkFill:
         self.trained_at_px = told if told >= SMALLEST_WINDOW_PX else _USUAL_SIZE_PX
         first = next(network.parameters())
         self._network, self.device, self._dtype = network, first.device, first.dtype
-        self._half = options.get("half", False)
+        # A float16 network is half already, and autocast would mix the two kinds.
+        self._half = options.get("half", False) and self._dtype != torch.float16
         run: Fill = torch.compile(network) if options.get("compile") else network
         self._run = mirrored(run) if options.get("mirror") else run
 

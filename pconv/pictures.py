@@ -32,14 +32,15 @@ def as_array(picture: Image.Image | Array) -> Array:
             or floating point in 0..1.
 
     Returns:
-        The array; no copy where there was one.
+        The array, plain and in the machine's byte order; no copy where there was such a one.
 
     Raises:
         ImageError: If it is of another kind, or out of range.
     """
     if not isinstance(picture, Image.Image):
-        _check_array(picture)
-        return picture
+        array = _plain(picture)
+        _check_array(array)
+        return array
     if picture.mode not in _MODES:
         raise ImageError(
             f"a Pillow image of mode {picture.mode}; wanted one of {', '.join(_MODES)}: "
@@ -68,8 +69,7 @@ def with_fill(picture: Picture, filled: Array, known: Mask) -> Picture:
         filled: RGB in the dtype of that array, shape ``(H, W, 3)``.
         known: True where the picture's own pixels stay, shape ``(H, W)``.
     """
-    array = as_array(picture)
-    result = array.copy()
+    result = np.array(picture, order="C")  # a plain copy, in the byte order of the picture
     channels = result if result.ndim == 3 else result[..., None]
     holes = ~known
     if channels.shape[2] >= 3:
@@ -78,7 +78,7 @@ def with_fill(picture: Picture, filled: Array, known: Mask) -> Picture:
         channels[holes, 0] = _grey(filled[holes])
     if channels.shape[2] in (2, 4):
         unseen = holes & (channels[..., -1] == 0)
-        channels[unseen, -1] = _largest(array.dtype)
+        channels[unseen, -1] = _largest(result.dtype)
     return cast(Picture, result if not isinstance(picture, Image.Image) else _like(picture, result))
 
 
@@ -119,9 +119,14 @@ def as_mask(mask: Image.Image | Array, height: int, width: int, *, large_holes: 
     return known
 
 
-def _check_array(array: Array) -> None:
+def _plain(array: Array) -> Array:
     if not isinstance(array, np.ndarray):
         raise ImageError(f"a {type(array).__name__}; wanted a numpy array or a Pillow image")
+    # Not a masked array: it would hide the fill. And torch takes no foreign byte order.
+    return np.asarray(array, array.dtype.newbyteorder("="))
+
+
+def _check_array(array: Array) -> None:
     channels = 1 if array.ndim == 2 else array.shape[2] if array.ndim == 3 else 0
     if channels not in _CHANNELS or array.size == 0:
         raise ImageError(
@@ -145,8 +150,11 @@ def _mask_values(mask: Image.Image | Array) -> Array:
         return np.asarray(mask)
     try:
         values = np.asarray(mask)
-    except ValueError as error:  # rows of different lengths
-        raise MaskError(f"a mask that is no array ({error})") from error
+    # Rows of different lengths, or a tensor that numpy can't read as it stands.
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise MaskError(
+            f"a mask that is no array ({error}); wanted a numpy array or a Pillow image"
+        ) from error
     if values.dtype.kind not in _MASK_KINDS:
         raise MaskError(f"a mask of {values.dtype}; wanted bool, integers or floating point")
     return values[..., 0] if values.ndim == 3 and values.shape[2] == 1 else values

@@ -385,18 +385,27 @@ class TestInpaint:
         with pytest.raises(ParameterError, match=re.escape(repr(str(device)))):
             inpaint(*scene(32, 32), weights=weights, device=device)
 
-    @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
-    def test_precision_of_network(self, dtype: torch.dtype) -> None:
+    @pytest.mark.parametrize("half", [False, True])
+    @pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
+    def test_precision_of_network(self, dtype: torch.dtype, half: bool) -> None:
         """A network of another precision fills too, in its own."""
         network = PConvUNet(width=2, levels=3).eval()
         wanted = inpaint(*scene(32, 32), weights=network)
-        filled = inpaint(*scene(32, 32), weights=copy.deepcopy(network).to(dtype))
+        filled = inpaint(*scene(32, 32), weights=copy.deepcopy(network).to(dtype), half=half)
         assert np.abs(filled.astype(int) - wanted).max() <= 8
 
     def test_ragged_mask_raises(self) -> None:
         """A mask whose rows differ in length is refused."""
         with pytest.raises(MaskError, match="no array"):
             inpaint(scene(2, 2)[0], [[1, 0], [1]], method="mean")
+
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+    def test_tensor_as_mask_raises(self, dtype: torch.dtype) -> None:
+        """A tensor that numpy can't read is refused like any other mask that is no array."""
+        image, known = scene(32, 32)
+        mask = torch.from_numpy(known).to(dtype)
+        with pytest.raises(MaskError, match=r"no array \(.*\); wanted a numpy array"):
+            inpaint(image, mask.requires_grad_(), method="mean")  # type: ignore[arg-type]
 
     def test_mask_raises(self) -> None:
         """A mask that looks inverted is refused, unless large holes are allowed."""

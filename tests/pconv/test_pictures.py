@@ -30,6 +30,24 @@ class TestAsArray:
         image = Image.fromarray(noise("u2", 6, 8)) if mode == "I;16" else Image.new(mode, (8, 6), 9)
         assert (as_array(image) == np.asarray(image)).all()
 
+    @pytest.mark.parametrize("dtype", [">u2", ">f4", "<u2"])
+    def test_byte_order(self, dtype: str) -> None:
+        """A picture of either byte order is taken, and comes in the machine's."""
+        picture = noise(dtype[1:], 6, 8, 3)
+        array = as_array(picture.astype(dtype))
+        assert array.dtype == picture.dtype
+        assert (array == picture).all()
+
+    def test_masked_array(self) -> None:
+        """Of a masked array it is the data, checked whole, that is taken."""
+        picture = noise("f4", 6, 8)
+        array = as_array(np.ma.masked_array(picture, ~KNOWN))
+        assert type(array) is np.ndarray
+        assert np.shares_memory(array, picture)
+        picture[~KNOWN] = 2
+        with pytest.raises(ImageError, match=r"to 2\.0; wanted 0 to 1"):
+            as_array(np.ma.masked_array(picture, ~KNOWN))
+
     @pytest.mark.parametrize(
         "picture",
         [
@@ -71,17 +89,26 @@ class TestAsRgb:
 class TestWithFill:
     """Only holes change."""
 
-    @pytest.mark.parametrize("dtype", ["u1", "u2", "f2", "f4", "f8"])
+    @pytest.mark.parametrize("dtype", ["u1", "u2", ">u2", "f2", "f4", ">f4", "f8"])
     @pytest.mark.parametrize("shape", [(6, 8), (6, 8, 1), (6, 8, 2), (6, 8, 3), (6, 8, 4)])
     def test_values(self, dtype: str, shape: tuple[int, ...]) -> None:
         """Known pixels are the picture's, holes the fill's, in any dtype and shape."""
-        picture, filled = noise(dtype, *shape), noise(dtype, 6, 8, 3)
+        native = dtype.removeprefix(">")
+        picture, filled = noise(native, *shape).astype(dtype), noise(native, 6, 8, 3)
         filled[:] = filled[..., :1]  # grey, so that the mean of the colours is itself
         result = with_fill(picture, filled, KNOWN)
         assert result.dtype == picture.dtype
         assert result.shape == picture.shape
         assert (result[KNOWN] == picture[KNOWN]).all()
         assert as_rgb(result)[~KNOWN] == pytest.approx(filled[~KNOWN], rel=1e-15)
+
+    def test_masked_array(self) -> None:
+        """The fill of a masked array is seen: the result masks nothing."""
+        filled = noise("u1", 6, 8, 3)
+        picture = np.ma.masked_array(~filled, np.repeat(~KNOWN[..., None], 3, axis=-1))
+        result = with_fill(picture, filled, KNOWN)
+        assert type(result) is np.ndarray
+        assert (result[~KNOWN] == filled[~KNOWN]).all()
 
     @pytest.mark.parametrize("channels", [2, 4])
     def test_alpha(self, channels: int) -> None:
