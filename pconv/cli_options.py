@@ -1,7 +1,6 @@
 """The options of the command ``pconv``, as a user reads them in its help."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -105,10 +104,11 @@ Photos = Annotated[
     list[str], typer.Argument(help="Photo files, folders of photos, or quoted patterns.")
 ]
 Out = Annotated[
-    Path | None,
+    str | None,  # a path would lose the slash at its end
     typer.Option(
         "--out",
         "-o",
+        metavar="<path>",
         help="Result: a file, or a folder for several photos. Without it PHOTO-filled.png "
         "beside each photo. The ending says the format: png, tif, webp (lossless) or jpg.",
     ),

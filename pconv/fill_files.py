@@ -1,6 +1,7 @@
 """Fill photograph files: which mask belongs to which, what the result is called, and the fill."""
 
 import glob
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -88,29 +89,26 @@ def result_path(photo: Path, out: Path | None, *, into_folder: bool) -> Path:
 
 
 def plan_jobs(
-    photos: list[Path], masks: list[Path], out: Path | None, *, for_all: Path | None = None
+    photos: list[Path], masks: list[Path], out: str | None, *, for_all: Path | None = None
 ) -> list[Job]:
     """Match photos with masks and results.
 
     Args:
         photos: Files to fill.
         masks: None, one for all, or one for each name.
-        out: File for a single photo, or folder, or nothing for beside the photos.
+        out: File for a single photo, or folder, or nothing for beside the photos. What ends in a
+            slash is a folder.
         for_all: The one of the masks that serves all photos, if one does.
 
     Raises:
         ImageError: If a result has an ending that can't be written.
         MaskError: If two masks fit one name.
-        ParameterError: If two photos would have one result, or one's would replace another.
+        ParameterError: If two photos would have one result, one's would replace another, or what
+            is there is neither file nor folder.
     """
-    # A file without an ending could not be written, so `-o filled/` means a new folder.
-    into_folder = out is not None and (len(photos) > 1 or out.is_dir() or not out.suffix)
-    if into_folder and out is not None:
-        names_picture = out.suffix.lower() in SUFFIXES and not out.is_dir()
-        if out.is_file() or names_picture:
-            is_what = "is a file" if out.is_file() else "is the name of one picture"
-            raise ParameterError(f"{out}: {is_what}; wanted a folder for {len(photos)} results")
-    results = [result_path(photo, out, into_folder=into_folder) for photo in photos]
+    place = None if out is None else Path(out)
+    into_folder = out is not None and _is_folder(out, len(photos))
+    results = [result_path(photo, place, into_folder=into_folder) for photo in photos]
     matched = [for_all] * len(photos) if for_all else match_masks(photos, masks)
     inputs = {path.resolve() for path in (*photos, *masks)}
     counts = Counter(results)
@@ -121,12 +119,26 @@ def plan_jobs(
                 f"{photo}: another photo's fill would be {result} too; fill them one by one"
             )
         own = {path.resolve() for path in (photo, mask) if path}  # `fill_file` minds these
-        if (place := result.resolve()) in inputs and place not in own:
+        if (full := result.resolve()) in inputs and full not in own:
             raise ParameterError(
                 f"{photo}: its fill would be {result}, a photo or mask that is read here too; "
                 "name a folder with -o"
             )
     return list(zip(photos, matched, results, strict=True))
+
+
+def _is_folder(out: str, photos: int) -> bool:
+    """Return whether so many photos' results go into a folder; refuse what can't take them."""
+    path, is_told = Path(out), out.endswith(("/", os.sep))
+    if out == "-" or (path.exists() and not (path.is_file() or path.is_dir())):
+        raise ParameterError(f"{out}: no place for results; wanted a file or a folder")
+    names_picture = path.suffix.lower() in SUFFIXES and not (is_told or path.is_dir())
+    # A file without an ending could not be written, so `-o filled` means a new folder.
+    into_folder = photos > 1 or is_told or path.is_dir() or not path.suffix
+    if into_folder and (path.is_file() or names_picture):
+        is_what = "is a file" if path.is_file() else "is the name of one picture"
+        raise ParameterError(f"{out}: {is_what}; wanted a folder for {photos} results")
+    return into_folder
 
 
 def fill_file(job: Job, inpainter: Inpainter, marks: HoleMarks, *, overwrite: bool) -> float:

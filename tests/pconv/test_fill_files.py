@@ -1,5 +1,6 @@
 """Files are found, matched by name, and filled without loss."""
 
+import os
 import shutil
 import time
 from pathlib import Path
@@ -135,8 +136,21 @@ class TestPlanJobs:
 
     def test_new_folder(self) -> None:
         """A result without an ending is a folder to be made."""
-        jobs = plan_jobs([Path("a.jpg")], [Path("a.png")], Path("filled"))
+        jobs = plan_jobs([Path("a.jpg")], [Path("a.png")], "filled")
         assert jobs == [(Path("a.jpg"), Path("a.png"), Path("filled/a.png"))]
+
+    def test_told_folder(self) -> None:
+        """So is one whose name ends in a slash, whatever is before that."""
+        jobs = plan_jobs([Path("a.jpg")], [], "results.2024/")
+        assert jobs == [(Path("a.jpg"), None, Path("results.2024/a.png"))]
+
+    @pytest.mark.parametrize("out", ["-", "/dev/null", "pipe.png"])
+    def test_streams(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out: str) -> None:
+        """What can't be a file or a folder is refused in words of its own."""
+        monkeypatch.chdir(tmp_path)
+        os.mkfifo("pipe.png")
+        with pytest.raises(ParameterError, match=f"^{out}: no place for results; wanted a file"):
+            plan_jobs([Path("a.jpg")], [], out)
 
     @pytest.mark.parametrize("other", ["photo", "mask"])
     def test_keeps_other_inputs(self, other: str) -> None:
@@ -150,30 +164,30 @@ class TestPlanJobs:
         """A folder that is there is one, whatever its name."""
         out = tmp_path / "out.png"
         out.mkdir()
-        jobs = plan_jobs([Path("a.jpg"), Path("b.jpg")], [], out)
+        jobs = plan_jobs([Path("a.jpg"), Path("b.jpg")], [], str(out))
         assert [job[2] for job in jobs] == [out / "a.png", out / "b.png"]
 
     def test_many(self) -> None:
         """The results of many photos are compared in a moment."""
         started = time.perf_counter()
-        plan_jobs([Path(f"{number}.png") for number in range(20_000)], [], Path("out"))
+        plan_jobs([Path(f"{number}.png") for number in range(20_000)], [], "out")
         assert time.perf_counter() - started < 10
 
     def test_ending(self) -> None:
         """An ending that can't be written is told before anything is filled."""
         with pytest.raises(ImageError, match=r"a\.gif: can't write \.gif; wanted one of \.png"):
-            plan_jobs([Path("a.jpg")], [], Path("a.gif"))
+            plan_jobs([Path("a.jpg")], [], "a.gif")
 
     def test_raises(self, tmp_path: Path) -> None:
         """Two photos with one result, and a file in place of the folder, are refused."""
         photos = [Path("a.jpg"), Path("a.png")]
         with pytest.raises(ParameterError, match=r"another photo's fill would be .*a\.png"):
-            plan_jobs(photos, [], tmp_path / "new")
+            plan_jobs(photos, [], str(tmp_path / "new"))
         with pytest.raises(ParameterError, match=r"name of one picture; wanted a folder for 2"):
-            plan_jobs(photos, [], tmp_path / "out.png")
+            plan_jobs(photos, [], str(tmp_path / "out.png"))
         touch(tmp_path, "out.png")
         with pytest.raises(ParameterError, match="wanted a folder for 2 results"):
-            plan_jobs(photos, [], tmp_path / "out.png")
+            plan_jobs(photos, [], str(tmp_path / "out.png"))
 
 
 class TestFillFile:
