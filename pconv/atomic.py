@@ -2,8 +2,9 @@
 
 Everything is made under a temporary name in the same folder and renamed when it is complete,
 so a killed process leaves nothing that looks finished. The temporary names carry the host and
-the process that made them: a later run removes what a dead process left and never touches what
-a living one, here or on another machine, is still writing.
+the process that made them: `remove_leftovers`, with which each `atomic_folder` begins, removes
+what a dead process left and never touches what a living one, here or on another machine, is still
+writing. `atomic_file` removes its own when it fails, and does not look around for others'.
 """
 
 import errno

@@ -5,6 +5,7 @@ imported when a command runs, so that help and completion answer at once.
 """
 
 import logging
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -41,6 +42,7 @@ from pconv.cli_options import (
     Weights,
 )
 from pconv.errors import MaskError, ParameterError, PConvError
+from pconv.stopping import exit_on_sigterm
 
 if TYPE_CHECKING:
     from pconv.inpainting import Inpainter
@@ -61,10 +63,13 @@ class _Commands(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         """Run a command."""
+        for name in ("stdout", "stderr"):
+            if getattr(sys, name) is None:  # closed, as 2>&- does
+                setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115  # until the end
         # A name on the disk need not be UTF-8; told it has to be, and the work goes on.
         if isinstance(sys.stdout, TextIOWrapper):
             sys.stdout.reconfigure(errors="backslashreplace")
-        with _told_in_one_line():
+        with exit_on_sigterm(), _told_in_one_line():
             return super().invoke(ctx)
 
 

@@ -1,13 +1,26 @@
-"""Stopping a long run between two steps: by a signal, or when its time is up."""
+"""Stopping: a long run between two steps, by a signal or when its time is up; a command at once."""
 
 import signal
+import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 from pconv.errors import TrainingError
 
 EXIT_OUT_OF_TIME = 75  # EX_TEMPFAIL of sysexits.h: nothing is wrong, run it again
+
+
+@contextmanager
+def exit_on_sigterm() -> Iterator[None]:
+    """Let SIGTERM end the process as Ctrl-C does: what is half done is cleaned away first."""
+    old = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, old)
 
 
 class TrainingStopped(TrainingError):

@@ -3,6 +3,7 @@
 import logging
 import os
 import re
+import signal
 import subprocess
 import sys
 from importlib.metadata import version
@@ -191,6 +192,7 @@ class TestFill:
             ([""], "what follows telea is empty; is a shell variable unset?"),
             (["photo.png", "-m", ""], "what follows -m is empty"),
             (["photo.png", "-m", "mask.png", "-o", ""], "what follows -o is empty"),
+            (["photo.png", "-m", "mask.png", "-o", "-"], "-: no place for results"),
             (["photo.png", "-m", "mask.png", "--out="], "what follows --out is empty"),
             (["photo.png", "-m", "mask.png", "--half"], "--half: only the method pconv has"),
             (
@@ -291,6 +293,28 @@ class TestMasks:
         result = pconv("masks", "out", "--size", "2", "--kind", "strokes")
         assert result.exit_code == 2
         assert "too small for masks of kind strokes; wanted a larger --size" in result.stderr
+
+    def test_closed(self) -> None:
+        """With standard output and error closed the masks are drawn all the same."""
+        command = f"{sys.executable} -m pconv.cli masks out --count 2 >&- 2>&-"
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        assert subprocess.run(["sh", "-c", command], env=environment).returncode == 0
+        assert len(list(Path("out").iterdir())) == 2
+
+    def test_terminated(self) -> None:
+        """SIGTERM in the middle of a file leaves nothing unfinished."""
+        code = (
+            "import signal; from pathlib import Path; from pconv import cli\n"
+            "def write_half(path, data):\n"
+            "    path.touch(); print(path, flush=True); signal.raise_signal(signal.SIGTERM)\n"
+            "Path.write_bytes = write_half; cli.app(['masks', 'out'])\n"
+        )
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, env=environment)
+        assert done.returncode == 128 + signal.SIGTERM
+        assert done.stdout.startswith(b"out/.000000.png.partial-")
+        assert done.stderr == b""
+        assert list(Path("out").iterdir()) == []
 
 
 class TestCompare:

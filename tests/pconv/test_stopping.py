@@ -6,7 +6,19 @@ import threading
 
 import pytest
 
-from pconv.stopping import EXIT_OUT_OF_TIME, StopRequest
+from pconv.stopping import EXIT_OUT_OF_TIME, StopRequest, exit_on_sigterm
+
+
+class TestExitOnSigterm:
+    """`exit_on_sigterm`."""
+
+    def test_values(self) -> None:
+        """The signal leaves the block as Ctrl-C does; then the handler is that of before."""
+        before = signal.getsignal(signal.SIGTERM)
+        with pytest.raises(SystemExit) as ended, exit_on_sigterm():
+            os.kill(os.getpid(), signal.SIGTERM)
+        assert ended.value.code == 128 + signal.SIGTERM
+        assert signal.getsignal(signal.SIGTERM) == before
 
 
 class TestStopRequest:
