@@ -148,7 +148,7 @@ PLACES = {
     "download": into_download,
     "masks": into_folder,
     "train": into_place("data/masks/train/*/*.png"),
-    "train (held-out)": GENERATED,
+    "train (held-out)": into_place("data/masks/held_out/*/*.png"),
     "sample": VALID,
     "sample (generated)": GENERATED,
     "evaluate": VALID,

@@ -179,11 +179,12 @@ class TestHold:
         assert f"process {other.pid} on " in caplog.text
 
     def test_free(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-        """One that nobody has is had at once, also after a kill."""
+        """One that nobody has is had at once, and nothing is left to read."""
         for _ in range(2):
             with hold(tmp_path / "state"):
                 pass
         assert not caplog.text
+        assert [path.read_text() for path in (tmp_path / "state").iterdir()] == [""]
 
 
 class TestRefuse:
