@@ -271,13 +271,18 @@ class TestJitter:
         expected = np.asarray(adjust(Image.fromarray(photo), factor))
         assert difference(jitter(photo, Variant(**{operation: factor})), expected).max() <= 2
 
-    def test_values_all_against_torchvision(self) -> None:
+    @pytest.mark.parametrize(
+        ("brightness", "contrast", "saturation"), [(1.1, 0.85, 1.15), (1.4, 0.5, 1.0)]
+    )
+    def test_values_all_against_torchvision(
+        self, brightness: float, contrast: float, saturation: float
+    ) -> None:
         """All operations together are torchvision's one after another, where nothing clips."""
         photo = (scene(40, 50) // 3 + 60).astype(np.uint8)
-        image = reference.adjust_brightness(Image.fromarray(photo), 1.1)
-        image = reference.adjust_contrast(image, 0.85)
-        expected = np.asarray(reference.adjust_saturation(image, 1.15))
-        variant = Variant(brightness=1.1, contrast=0.85, saturation=1.15)
+        image = reference.adjust_brightness(Image.fromarray(photo), brightness)
+        image = reference.adjust_contrast(image, contrast)
+        expected = np.asarray(reference.adjust_saturation(image, saturation))
+        variant = Variant(brightness=brightness, contrast=contrast, saturation=saturation)
         assert difference(jitter(photo, variant), expected).max() <= 3
 
     @FEW

@@ -68,6 +68,13 @@ class TestImageSet:
         }
         assert len(digests) == 3
 
+    def test_digest_of_the_shape(self) -> None:
+        """The same bytes as pictures of another shape, or numbers of another kind, are others."""
+        images, masks = random_set().images, random_set().masks
+        wide = ImageSet(images.reshape(-1, 8, 32, 3), masks.reshape(-1, 8, 32))
+        signed = ImageSet(images.view(np.int8), masks)
+        assert len({wide.digest, signed.digest, random_set().digest}) == 3
+
     def test_digest_in_slices(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """However few items are hashed at once, all are."""
         whole = random_set().digest

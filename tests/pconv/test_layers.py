@@ -202,6 +202,13 @@ class TestPartialConv2d:
         torch.testing.assert_close(features.double(), wanted, rtol=4 * eps, atol=8 * eps)
         assert torch.equal(new_mask.double(), wanted_mask)
 
+    def test_double_precision(self):
+        """In float64 the scale is of float64 too."""
+        image, mask = case(3, per_channel=True)
+        conv = layer(3, 2, 3, padding=1)
+        wanted = naive(image, mask, conv.weight, conv.bias, 1, 1)[0]
+        torch.testing.assert_close(conv(image, mask)[0], wanted, rtol=1e-12, atol=1e-12)
+
     def test_counts_beyond_half_precision(self):
         """Counts that float16 can't hold, 49·1024 and one less, still give the right ratio."""
         mask = torch.ones(1, 1024, 7, 7, dtype=torch.float16)

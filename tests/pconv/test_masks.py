@@ -144,6 +144,11 @@ class TestRedraw:
         draws = iter([np.ones((1, 2), bool), np.zeros((1, 2), bool), half])
         assert redraw(lambda: next(draws), 1, 2, ANY, "test") is half
 
+    def test_values_bounds(self) -> None:
+        """A share that is the least and the most allowed is within the range."""
+        known = np.array([[True, True], [True, False]])
+        assert redraw(lambda: known, 2, 2, (0.25, 0.25), "test") is known
+
     def test_raises(self) -> None:
         """A range that no draw meets is an error, not an endless loop."""
         with pytest.raises(MaskError, match=r"test: 1000 draws of 1x2 pixels .* 0\.6 to 0\.9"):
@@ -322,6 +327,43 @@ class TestSilhouettes:
             assert ndimage.binary_erosion(holes).sum() > 0.6 * holes.sum()
             assert ndimage.label(holes)[1] <= 6
 
+    def test_values_objects(self) -> None:
+        """Some masks have two objects, most have one."""
+        masks = [silhouettes(np.random.default_rng(seed), 96, 96) for seed in range(100)]
+        assert 8 < sum(ndimage.label(~known)[1] > 1 for known in masks) < 50
+
+    def test_values_upright(self) -> None:
+        """Objects stand on their limbs: rows low in them cross them more often than high ones."""
+        high, low = [], []
+        for seed in range(100):
+            holes = ~silhouettes(np.random.default_rng(seed), 96, 96)
+            crossed = (np.diff(holes.astype(int), prepend=0) == 1).sum(axis=1)[holes.any(axis=1)]
+            third = len(crossed) // 3
+            high.append(crossed[:third].mean())
+            low.append(crossed[-third:].mean())
+        assert np.mean(low) > 1.2 * np.mean(high)
+
+
+class TestBrush:
+    """The promises of ``brush``."""
+
+    def test_values_turns(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A stroke turns right and left in turn, and so gets on."""
+        drawn: list[NDArray[np.int32]] = []
+
+        def draw(canvas: NDArray[np.uint8], paths: list[NDArray[np.int32]], **how: int) -> None:
+            drawn.extend(paths)
+            canvas[0, 0] = 1
+
+        monkeypatch.setattr(cv2, "polylines", draw)
+        for seed in range(20):
+            brush(np.random.default_rng(seed), 1000, 1000, max_strokes=1, hole_share=ANY)
+        for points in drawn:
+            steps = np.diff(points.astype(int), axis=0)
+            turns = np.sign(steps[:-1, 0] * steps[1:, 1] - steps[:-1, 1] * steps[1:, 0])
+            assert (turns[:-1] * turns[1:] == -1).all()
+        assert max(map(len, drawn)) > 9
+
 
 class TestToBucket:
     """The promises of ``to_bucket``."""
@@ -339,6 +381,14 @@ class TestToBucket:
             inside = np.zeros_like(known)
             inside[margin : 64 - margin, margin : 72 - margin] = True
             assert known[~inside].all()
+
+    def test_values_uniform(self) -> None:
+        """Hole shares are spread evenly over the bucket."""
+        shares = [
+            hole_share(to_bucket(np.random.default_rng([0, item]), 64, 64, low=0.1, high=0.6))
+            for item in range(700)
+        ]
+        assert stats.kstest(shares, stats.uniform(0.1, 0.5).cdf).pvalue > 0.01
 
     def test_values_narrow(self) -> None:
         """A bucket that holds a single number of pixels is met."""

@@ -17,11 +17,11 @@ MASKS = RNG.random((5, 16, 16)) < 0.6
 
 
 class Constant(PConvUNet):
-    """Fills everything with one colour, out of range in one channel."""
+    """Fills everything with one colour, out of range or between two levels in a channel each."""
 
     def forward(self, image: Tensor, mask: Tensor) -> Tensor:
         """Return the colour."""
-        colour = torch.tensor([1.5, 0.2, 0.4]).view(1, 3, 1, 1)
+        colour = torch.tensor([1.5, 0.2, 0.401]).view(1, 3, 1, 1)
         return colour.expand_as(image) + 0 * mask
 
 

@@ -222,9 +222,10 @@ class TestLoadWeights:
         dtypes = {value.dtype for value in model.state_dict().values()}
         assert dtypes == {torch.float32, torch.int64}
 
-    def test_foreign(self, saved):
-        """Somebody else's safetensors file is refused as such."""
-        save_file({"weight": torch.ones(3)}, saved)
+    @pytest.mark.parametrize("header", [None, {"pconv": "2"}])
+    def test_foreign(self, saved, header):
+        """Somebody else's safetensors file, or one of another layout, is refused as such."""
+        save_file({"weight": torch.ones(3)}, saved, header)
         with pytest.raises(WeightsError, match="not one of this project's"):
             load_weights(saved)
 

@@ -254,6 +254,19 @@ class TestFillHoles:
         filled = fill_holes(image, known, nearest_known, Layout(size_px=64, margin_px=12))
         assert set(np.unique(filled[101:106, 110:190])) == {0.0, 1.0}
 
+    def test_as_deep_as_the_margin(self) -> None:
+        """A hole just so deep that its window shows its surroundings is filled once, not twice."""
+        known = np.ones((64, 64), bool)
+        known[24:39, 24:39] = False  # whose middle is 8 steps from what is known
+        calls: list[int] = []
+
+        def counted(images: Floats, mask: Mask) -> Floats:
+            calls.append(len(images))
+            return mean_of_known(images, mask)
+
+        fill_holes(np.zeros((64, 64, 3)), known, counted, Layout(size_px=32, margin_px=8))
+        assert calls == [1]
+
     def test_work_follows_the_hole(self) -> None:
         """The number of windows depends on the hole, not on the picture around it."""
         counts = []
