@@ -401,6 +401,22 @@ class TestWriteReport:
             table.to_csv(path, index=False)
         assert "fewer pairs" not in undrawn.write().table.read_text()
 
+    def test_vgg_subsample_stated(self, undrawn: Project) -> None:
+        """VGG terms of fewer pairs are told with their number: in words, table and JSON."""
+
+        def thin(table: pd.DataFrame) -> pd.DataFrame:
+            table.loc[(table["method"] == "pconv-last") & (table.index >= 20), [*LOSSES]] = ""
+            return table
+
+        undrawn.edit(thin)
+        outputs = undrawn.write()
+        numbers = json.loads(outputs.metrics.read_text())["pconv-last"]["all"]
+        vgg_pairs = PHOTOS * 10 - PHOTOS * 5 + 20 // len(METHODS)  # the second shard, and 20 rows
+        assert (numbers["pairs"], numbers["vgg_pairs"]) == (PHOTOS * 10, vgg_pairs)
+        text = outputs.table.read_text()
+        assert f"PConv, epoch 3: {vgg_pairs} of {PHOTOS * 10}" in text
+        assert f"| {PHOTOS * 10} (L_total {vgg_pairs}) |" in text
+
     def test_few_photos(self, undrawn: Project) -> None:
         """With few photographs there are no intervals, and the report says why."""
         few = f"{MIN_PHOTOS - 1} photographs"
@@ -700,6 +716,9 @@ class TestCompare:
         assert row["difference"] == pytest.approx(np.mean(differences))
         assert row["low"] <= row["difference"] <= row["high"]
         assert row["pairs"] == len(differences)
+        assert found["wins"].between(found["wins_low"], found["wins_high"]).all()
+        assert found["wins_low"].between(0, 1).all()
+        assert found["wins_high"].between(0, 1).all()
 
     def test_printed(self, reported: Project) -> None:
         """The table prints wins in per cent and differences with their sign."""
@@ -863,6 +882,13 @@ class TestProvenance:
 
 class TestWords:
     """Names and numbers as they are printed."""
+
+    def test_better(self) -> None:
+        """Of PSNR and SSIM the higher is better, of the others the lower; PSNR alone is in dB."""
+        for metric in METRICS:
+            is_high = metric.column.startswith(("psnr", "ssim"))
+            assert metric.better in (["higher"] if is_high else ["lower", ""])
+            assert metric.unit == ("dB" if metric.column.startswith("psnr") else "")
 
     @pytest.mark.parametrize(
         ("value", "unit", "wanted"),
