@@ -52,6 +52,15 @@ def test_help_keeps_its_lines() -> None:
             assert "formatter_class=argparse.RawTextHelpFormatter" in text, path
 
 
+def test_stage_numbers_differ() -> None:
+    """No two stages draw with one seed: the numbers they add to it are all different."""
+    files = [file for folder in ("pconv", "workflow") for file in (ROOT / folder).rglob("*.py")]
+    code = "\n".join(file.read_text() for file in files)
+    numbers = re.findall(r"^\w*STAGE_NUMBER = (\d+)", code, re.MULTILINE)
+    assert len(numbers) >= 5
+    assert len(set(numbers)) == len(numbers)
+
+
 def test_usage_reports_are_off() -> None:
     """DVC's and MLflow's usage reports are off in what the project runs."""
     assert "analytics = false" in (ROOT / ".dvc/config").read_text()

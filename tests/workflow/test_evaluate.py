@@ -222,6 +222,13 @@ class TestEvaluatePairs:
             found = [number for i in range(count) for number in plan.numbers(Shard(i, count))]
             assert found == [0, 1, 2]
 
+    def test_subsets_are_drawn(self, job: Job, tmp_path: Path) -> None:
+        """Subsets are the first pairs of the draw, though the batches go by photograph."""
+        write_pairs(tmp_path / "sample.csv", read_pairs(job.sample)[::-1])
+        plan = Plan.of(replace(job, sample=tmp_path / "sample.csv"))
+        assert plan.with_vgg == {"or-b-3", "ec-b-2", "or-b-1", "ec-b-0"}
+        assert plan.methods["biharmonic"] == {"or-b-3", "ec-b-2"}
+
     def test_raises_without_networks(self, job: Job, tmp_path: Path) -> None:
         """Without weights it says which stage makes them."""
         with pytest.raises(DataError, match="no weights; the stage train makes them"):

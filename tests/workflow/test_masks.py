@@ -271,6 +271,14 @@ class TestGivenMasks:
         with pytest.raises(MaskError, match="99% hole"):
             given_masks(str(tmp_path))
 
+    def test_values_few_large(self, tmp_path: Path) -> None:
+        """A few masks of mostly hole among others are no sign that white was meant as hole."""
+        for item, tenths in enumerate([4, 4, 4, 4, 9, 9, 9]):
+            known = np.ones((10, 10), np.bool_)
+            known[:tenths] = False
+            write_mask(tmp_path / f"{item}.png", known)
+        assert len(given_masks(str(tmp_path))) == 7
+
     def test_raises_no_holes(self, tmp_path: Path) -> None:
         """A given mask without holes is named."""
         write_mask(tmp_path / "white.png", np.ones((9, 9), np.bool_))

@@ -79,6 +79,17 @@ def process(cwd: Path, *command: str) -> Iterator[subprocess.Popen[str]]:
 
 
 @contextmanager
+def living_dvc(folder: Path, *start: str) -> Iterator[None]:
+    """A program that looks like `dvc repro` and is at work in a folder until the block ends."""
+    for name in ("dvc", "dvc.py"):  # the second for `python -m dvc`
+        (folder / name).write_text("import sys; print('runs', flush=True); sys.stdin.read()")
+    with process(folder, sys.executable, *start, "repro") as running:
+        assert running.stdout is not None
+        assert running.stdout.readline() == "runs\n"
+        yield
+
+
+@contextmanager
 def holder(folder: Path) -> Iterator[None]:
     """A process that has called `hold_snakemake` and lives until the block ends by SIGKILL."""
     with process(Path.cwd(), sys.executable, "-c", HOLD, str(folder)) as running:
@@ -128,17 +139,21 @@ class TestRecoverDvc:
         assert not (project / "dvc.lock").exists()
         assert (project / "dvc.lock.damaged").read_text() == content
 
-    def test_living_dvc(self, project: Path) -> None:
+    @pytest.mark.parametrize("start", [("dvc",), ("-m", "dvc")])
+    def test_living_dvc(self, project: Path, start: tuple[str, ...]) -> None:
         """While a DVC is at work in the project its files are its own."""
         (project / "dvc.lock").write_text("stages: [")
-        program = project / "dvc"
-        program.write_text("import sys; print('runs', flush=True); sys.stdin.read()")
-        with process(project, sys.executable, str(program), "repro") as running:
-            assert running.stdout is not None
-            assert running.stdout.readline() == "runs\n"
+        with living_dvc(project, *start):
             recover_dvc(project)
             assert (project / "dvc.lock").read_text() == "stages: ["
         recover_dvc(project)
+        assert not (project / "dvc.lock").exists()
+
+    def test_dvc_elsewhere(self, project: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+        """A DVC that is at work in another folder keeps nobody from mending this one."""
+        (project / "dvc.lock").write_text("stages: [")
+        with living_dvc(tmp_path_factory.mktemp("another"), "dvc"):
+            recover_dvc(project)
         assert not (project / "dvc.lock").exists()
 
 
@@ -193,13 +208,8 @@ class TestRefuse:
     def test_beside_dvc(self, project: Path) -> None:
         """Snakemake does not run beside a DVC in the same project."""
         refuse_beside_dvc(project)
-        program = project / "dvc"
-        program.write_text("import sys; print('runs', flush=True); sys.stdin.read()")
-        with process(project, sys.executable, str(program), "repro") as running:
-            assert running.stdout is not None
-            assert running.stdout.readline() == "runs\n"
-            with pytest.raises(DataError, match="DVC is at work"):
-                refuse_beside_dvc(project)
+        with living_dvc(project, "dvc"), pytest.raises(DataError, match="DVC is at work"):
+            refuse_beside_dvc(project)
 
     @pytest.mark.parametrize(
         ("folder", "words"), [(".", ["exp", "queue-worker", "n"]), (".dvc/tmp/exps/1", ["repro"])]
@@ -271,9 +281,12 @@ class TestDistrustFuture:
     """`distrust_future`, for a clock that was set back."""
 
     def test_only_the_future(self, tmp_path: Path) -> None:
-        """What is of the future by this clock looks old; all else keeps its time."""
+        """What is of the future by this clock looks old; all else keeps its time.
+
+        So does what a machine wrote whose clock is a minute fast.
+        """
         now = time.time()
-        times = {"past": now - 1e6, "present": now, "future": now + 1e6}
+        times = {"past": now - 1e6, "present": now, "fast": now + 60, "future": now + 1e6}
         for name, at in times.items():
             (tmp_path / name).mkdir()
             for path in (tmp_path / name / ".snakemake_timestamp", tmp_path / name):

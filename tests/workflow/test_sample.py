@@ -120,6 +120,14 @@ class TestDrawGenerated:
             most |= {photo for photo, n in Counter(p.photo for p in pairs).items() if n == 2}
         assert len(most) > 3
 
+    def test_one_pair_more_of_a_kind(self) -> None:
+        """And it is drawn for each kind anew."""
+        most = set()
+        for kind in GENERATED_KINDS:
+            pairs = draw_generated(kind, self.photos, self.masks, 8, SIZE_PX, seed=3)
+            most |= {photo for photo, n in Counter(p.photo for p in pairs).items() if n == 2}
+        assert len(most) > 1
+
     def test_first_rows(self) -> None:
         """The first rows are a draw of their own, of many photos."""
         assert len({pair.photo for pair in self.draw(self.photos, 70)[:14]}) > 4
@@ -211,16 +219,26 @@ class TestSample:
             pair.id for pair in self.run(raw, seven)
         ]
 
-    @pytest.mark.parametrize("columns", [slice(0, 4), slice(36, 40)])
-    def test_outside_the_middle(self, raw: Path, tmp_path: Path, columns: slice) -> None:
-        """A hole outside the middle of the photo moves the square, so that every pair counts."""
+    @pytest.mark.parametrize(
+        ("columns", "place"),
+        [
+            (slice(0, 3), 0.0),
+            (slice(4, 8), 0.25),
+            (slice(32, 36), 0.75),
+            (slice(36, 40), 1.0),
+        ],
+    )
+    def test_outside_the_middle(
+        self, raw: Path, tmp_path: Path, columns: slice, place: float
+    ) -> None:
+        """A hole outside the middle moves the square no further than need be: each pair counts."""
         outside = np.ones((24, 40), dtype=np.bool_)
         outside[:, columns] = False
         write_mask(raw / "valid/ec/0/0_0.png", outside)
         masks = make_masks(tmp_path / "masks", 1)
         pairs = self.run(raw, masks, self.params.model_copy(update={"pairs": 20}))
         places = {pair.id: pair.place for pair in pairs}
-        assert places.pop("ec-0-0_0") != 0.5
+        assert places.pop("ec-0-0_0") == place
         assert set(places.values()) == {0.5}
         assert all(0 < pair.hole_share < 1 for pair in pairs)
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from PIL import Image
 from pconv.errors import DataError, ImageError, ParameterError
 from pconv.images import read_image, read_mask, write_image, write_mask
 from pconv.losses import LossWeights
+from pconv.plan import TrainingPlan
 from pconv.resizing import fit_image
 from pconv.stopping import EXIT_OUT_OF_TIME
 from pconv.training import code_modules
@@ -155,6 +157,22 @@ class TestTrainNetworks:
         fresh = folders | {"out": tmp_path / "fresh", "state": tmp_path / "other"}
         train_networks(PARAMS, **fresh, device="cpu")
         assert contents(tmp_path / "fresh") == contents(folders["out"])
+
+    def test_time_is_shared(
+        self, folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """What the first network took of the allowed time the second one does not have."""
+        clock, allowed = [0.0], []
+
+        def train_one(plan: TrainingPlan, *others: object) -> SimpleNamespace:
+            allowed.append(others[-1])
+            clock[0] += 40
+            return SimpleNamespace(plan=plan, checkpoints=None, write=Path.mkdir)
+
+        monkeypatch.setattr(stage, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+        monkeypatch.setattr(stage, "_train_one", train_one)
+        train_networks(PARAMS, **folders, device="cpu", stop_after_s=100)
+        assert allowed == [100, 60]
 
     def test_replaces_the_old(self, folders: dict[str, Path]) -> None:
         """Weights of a kind that is no longer trained do not stay behind."""
