@@ -15,10 +15,15 @@ _PICTURES = ("hero", "curves")
 _ARTIFACT = "get-artifact?run_uuid={run}&path="  # as MLflow's own pages ask for one
 _PAGE = "#/experiments/{experiment}/runs/{run}/artifacts/report/index.html"
 _SPEED = {"seconds", "images_per_s", "wait_share"}
+_FIRST = ("valid/hole_psnr", "valid/hole_l1", "train/total")
+_LAST = ("train/phase", "train/learning_rate")
+# MLflow sorts its sections by name: these two stand before and after those of the epochs.
+_HEADLINE, _VALUES = "headline", "values"
 
 ABOUT_EXPERIMENT = """Image inpainting with partial convolutions: one run is one training and its \
 evaluation. Tick two runs and *Compare*: the parameters that differ, the curves over each other, \
-and every number of the table, `method/kind/metric`."""
+the network's numbers over all kinds of holes, `headline/METRIC`, and every number of the report, \
+`values/METHOD/KIND/METRIC`."""
 ABOUT_MODEL = """Fills the holes of photographs: `pconv fill photo.jpg --mask mask.png --weights \
 models:/{name}@best -o filled.png`. The alias `best` is at the version with the highest PSNR in \
 the holes of the held-out pairs."""
@@ -61,10 +66,7 @@ def run_name(params: Params | None, kind: str, fingerprint: str) -> str:
     preset, changes = nearest_preset(params) if params else ("", {})
     words = [preset] if preset else []
     words += [kind] if kind != "pconv" or not preset else []
-    named = list(changes.items())[:_NAMED_CHANGES]
-    words += [f"{key.removeprefix('train.')}={here}" for key, (_, here) in named]
-    words += [f"(+{len(changes) - len(named)})"] if len(changes) > len(named) else []
-    return " ".join([*words, fingerprint[:8]])
+    return " ".join([*words, *_named(changes), fingerprint[:8]])
 
 
 def description(
@@ -94,7 +96,16 @@ def _difference(preset: str, changes: Changes) -> str:
         return f"The preset `{preset}` as it is."
     rows = [f"| `{key}` | {there} | **{here}** |" for key, (there, here) in changes.items()]
     head = f"| other than in the preset `{preset}` | there | here |\n|---|--:|--:|"
-    return "\n".join([head, *rows])
+    # A list of model versions shows the first words of each as plain text.
+    line = f"{' '.join(_named(changes))}; else the preset `{preset}`.\n"
+    return "\n".join([line, head, *rows])
+
+
+def _named(changes: Changes) -> list[str]:
+    """Return the first changes as ``key=value``, and how many more there are."""
+    named = list(changes.items())[:_NAMED_CHANGES]
+    more = [f"(+{len(changes) - len(named)})"] if len(changes) > len(named) else []
+    return [f"{key.removeprefix('train.')}={here}" for key, (_, here) in named] + more
 
 
 def _changes(preset: Params, params: Params) -> Changes:
@@ -117,15 +128,40 @@ def numbers(values: Mapping[str, object]) -> dict[str, float]:
     }
 
 
+def measured_numbers(
+    metrics: Mapping[str, object], headline: Mapping[str, object]
+) -> dict[str, object]:
+    """Return the numbers of a report, nested, in the sections that MLflow shows.
+
+    Args:
+        metrics: What ``metrics.json`` holds.
+        headline: What ``headline.json`` holds; nothing where no network was measured.
+    """
+    return {_HEADLINE: headline.get("all", {}), _VALUES: metrics}
+
+
+def is_measured(name: str) -> bool:
+    """Return whether a number is one of a report, and not of an epoch or of the machine."""
+    # Older runs have METHOD/KIND/METRIC.
+    return name.startswith(f"{_HEADLINE}/") or name.count("/") >= 2
+
+
 def epoch_numbers(record: Record) -> dict[str, float]:
-    """Return the numbers of an epoch, sorted by name into what MLflow draws side by side."""
+    """Return the numbers of an epoch, sorted by name into what MLflow draws side by side.
+
+    Those that tell most come first: a run's page lists numbers as they arrive.
+    """
 
     def name(key: str) -> str:
         if key.startswith("valid_"):
             return f"valid/{key.removeprefix('valid_')}"
         return f"speed/{key}" if key in _SPEED else f"train/{key}"
 
-    return numbers({name(key): value for key, value in record.items() if key != "epoch"})
+    def place(name: str) -> int:
+        return _FIRST.index(name) if name in _FIRST else len(_FIRST) + (name in _LAST)
+
+    found = numbers({name(key): value for key, value in record.items() if key != "epoch"})
+    return {name: found[name] for name in sorted(found, key=place)}
 
 
 def as_yaml(value: object) -> str:

@@ -49,6 +49,8 @@ from workflow.run_text import (
     description,
     epoch_numbers,
     flatten,
+    is_measured,
+    measured_numbers,
     numbers,
     run_name,
 )
@@ -77,8 +79,8 @@ _SERVING = Path(__file__).with_name("serving.py")
 _MODEL_NEEDS = ["torch", "numpy", "opencv-python-headless", "pillow", "safetensors", "pandas"]
 _MAX_TEXT = 6000  # of a parameter's value
 _WITNESS = "train/total"  # tells which epochs a run has
-_SLASHES_OF_MEASURED = 2  # method/kind/metric
-_REPORT_FILES = ["index.html", "table.md", "table.csv", "metrics.json", "headline.json"]
+_METRICS, _HEADLINE = "metrics.json", "headline.json"
+_REPORT_FILES = ["index.html", "table.md", "table.csv", _METRICS, _HEADLINE]
 _REPORT_FILES += ["curves.csv", "figures"]
 _TABLE = "table.json"  # in the form in which MLflow shows tables
 _NOTE, _NOTE_HASH = "mlflow.note.content", "note.sha256"
@@ -113,7 +115,7 @@ class Run:
         self.is_delivered = False
         self._client: Any = None
         self._id = self._experiment = ""
-        self._ended_at: int | None = None
+        self._ended_at = 0
         self._is_training = is_training
         self._machine: Any = None
         self._outbox = Outbox(partial(self._open, fingerprint, name), tell=_tell)
@@ -155,12 +157,12 @@ class Run:
         """Log nested numbers flattened, as ``a/b/c``; text, nulls and infinities are left out.
 
         MLflow forgets no number, so one of another measurement that has no successor among these
-        becomes NaN. Numbers by epoch, which have two parts in their names, stay.
+        becomes NaN. Numbers by epoch stay.
         """
         known, new = self._client.get_run(self._id).data.metrics, numbers(values)
         changed = {k: v for k, v in new.items() if known.get(k) != v}
         there = [k for k, v in known.items() if not math.isnan(v)]
-        gone = [k for k in there if k.count("/") == _SLASHES_OF_MEASURED and k not in new]
+        gone = [k for k in there if is_measured(k) and k not in new]
         self._send([(0, changed | dict.fromkeys(gone, math.nan))])
 
     @_posted
@@ -263,12 +265,14 @@ class Run:
         query = f"tags.fingerprint = '{fingerprint}'"
         found = client.search_runs([self._experiment], query, max_results=1)
         if found:
-            self._id, self._ended_at = found[0].info.run_id, found[0].info.end_time
+            info = found[0].info
             if self._is_training:
-                client.update_run(self._id, status="RUNNING")
+                client.update_run(info.run_id, status="RUNNING")
         else:
-            tags = {"fingerprint": fingerprint} | provenance()
-            self._id = client.create_run(self._experiment, tags=tags, run_name=name).info.run_id
+            tags = {"fingerprint": fingerprint}
+            info = client.create_run(self._experiment, tags=tags, run_name=name).info
+        # How long a training took that nobody saw is not known: no time at all, in MLflow.
+        self._id, self._ended_at = info.run_id, info.end_time or info.start_time
         self._client = client
 
     @_posted
@@ -371,7 +375,7 @@ def log_report(models: Path = MODELS, reports: Path = REPORTS) -> bool:
         DataError: If there is nothing finished to send, or it is damaged.
     """
     trained = finished_trainings(models)
-    has_report = (reports / "metrics.json").is_file()
+    has_report = all((reports / name).is_file() for name in (_METRICS, _HEADLINE))
     done = [
         _log_finished(training, reports if has_report and training is trained[0] else None)
         for training in trained
@@ -393,10 +397,10 @@ def _log_finished(training: Trained, reports: Path | None) -> bool:
         if reports is not None:
             tree = training.params_tree()
             run.log_tags(_texts({name: tree[name] for name in _MEASURING if name in tree}))
-            measured = reports / "metrics.json"
-            text = partial(text, table=hole_psnr_table(measured, training.folder.parent))
+            metrics, headline = reports / _METRICS, reports / _HEADLINE
+            text = partial(text, table=hole_psnr_table(metrics, training.folder.parent))
             run.log_data("evaluation", partial(data_of, "sample", made=True))
-            run.log_numbers(json.loads(measured.read_text(encoding="utf-8")))
+            run.log_numbers(measured_numbers(_json(metrics), _json(headline)))
             run.log_table(reports / "table.csv")
             found = [reports / name for name in _REPORT_FILES if (reports / name).exists()]
             run.log_files(*found, folder="report")
@@ -410,6 +414,10 @@ def _log_training(run: Run, training: Training) -> None:
     tree = training.params_tree()
     run.log_params({name: section for name, section in tree.items() if name not in _MEASURING})
     run.log_data("training", partial(data_of, "train"))
+
+
+def _json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def _texts(nested: Mapping[str, object]) -> dict[str, str]:

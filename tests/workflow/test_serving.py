@@ -49,6 +49,7 @@ def finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "reports").mkdir()
     (tmp_path / "reports/table.csv").write_text("method,psnr_hole\ntelea,20.5\n")
     (tmp_path / "reports/metrics.json").write_text('{"telea": {"ec": {"psnr_hole": 20.5}}}')
+    (tmp_path / "reports/headline.json").write_text('{"all": {"psnr_hole": 21.5}}')
     return tmp_path
 
 
@@ -65,7 +66,8 @@ def test_sync(finished: Path) -> None:
     client = MlflowClient()
     (run,) = client.search_runs([_experiment()])
     assert run.data.metrics["train/hole"] == 0.25
-    assert run.data.metrics["telea/ec/psnr_hole"] == 20.5
+    assert run.data.metrics["values/telea/ec/psnr_hole"] == 20.5
+    assert run.data.metrics["headline/psnr_hole"] == 21.5
     assert run.data.params["masks.size_px"] == "32"
 
     model = pyfunc.load_model("models:/pconv-sample-32px@best")

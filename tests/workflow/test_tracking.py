@@ -17,7 +17,8 @@ import pytest
 from tests.mlflow_stores import STORES, store_of
 from workflow import run_files, tracking
 from workflow.run_files import SCORE, SCORED_ON, data_set
-from workflow.tracking import Run, open_run
+from workflow.run_text import measured_numbers
+from workflow.tracking import Run, open_run, training_run
 
 pytestmark = pytest.mark.filterwarnings("ignore::Warning")  # MLflow's and SQLAlchemy's own
 
@@ -88,7 +89,7 @@ class TestOpenRun:
             "telea/ec/psnr": 21.5,
             "telea/ec/pairs": 3.0,
         }
-        assert {"kind", "git.dirty", "mlflow.source.git.commit"} <= logged.data.tags.keys()
+        assert logged.data.tags["kind"] == "pconv"
 
     def test_is_found_again(self, client: object) -> None:
         """The same fingerprint goes on in the same run; a parameter that changed is a tag too."""
@@ -105,23 +106,33 @@ class TestOpenRun:
 
     def test_measured_with_less(self, client: object) -> None:
         """What is not measured any more does not stand beside the new numbers; epochs do."""
-        both = {"telea": {"ec": {"psnr": 21.5}}, "mean": {"ec": {"psnr": 14.0}}}
-        last = {"telea": {"ec": {"psnr": 21.0}}}
+        both = measured_numbers(
+            {"telea": {"ec": {"psnr": 21.5}}, "mean": {"ec": {"psnr": 14.0}}},
+            {"all": {"psnr_hole": 20.0, "style": 0.5}},
+        )
+        last = measured_numbers({"telea": {"ec": {"psnr": 21.0}}}, {"all": {"psnr_hole": 20.0}})
+        gone = ("values/mean/ec/psnr", "headline/style", "mean/ec/psnr")
         with open_run("less", "x") as run:
             run.log_epochs(epoch(1, 4.0))
+            run.log_numbers({"mean": {"ec": {"psnr": 14.0}}})  # as older versions named them
             run.log_numbers(both)
         for _ in range(2):
             with open_run("less", "x") as run:
                 run.log_numbers(last)
             assert run.is_delivered
         logged = only_run(client, "less")
-        assert np.isnan(logged.data.metrics.pop("mean/ec/psnr"))
-        assert logged.data.metrics == {"train/total": 4.0, "train/hole": 2.0, "telea/ec/psnr": 21.0}
-        assert len(history(client, logged, "mean/ec/psnr")) == 2
+        assert all(np.isnan(logged.data.metrics.pop(name)) for name in gone)
+        assert logged.data.metrics == {
+            "train/total": 4.0,
+            "train/hole": 2.0,
+            "values/telea/ec/psnr": 21.0,
+            "headline/psnr_hole": 20.0,
+        }
+        assert [len(history(client, logged, name)) for name in gone] == [2, 2, 2]
 
         with open_run("less", "x") as run:
             run.log_numbers(both)
-        assert only_run(client, "less").data.metrics["mean/ec/psnr"] == 14.0
+        assert only_run(client, "less").data.metrics["values/mean/ec/psnr"] == 14.0
 
     def test_without_git(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         """In a container without git and without a name for its user both are unknown."""
@@ -185,6 +196,19 @@ class TestOpenRun:
             run.log_numbers({"psnr": 20.0})
         after = only_run(client, "later").info
         assert (after.end_time, after.status) == (before.end_time, "FINISHED")
+
+    def test_not_seen(self, client: object, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Of a training that MLflow did not see it claims no code and no duration."""
+        code = {"git.dirty", "mlflow.source.git.commit"}
+        with open_run("unseen", "x", is_training=False):
+            time.sleep(0.05)
+        unseen = only_run(client, "unseen")
+        assert unseen.info.end_time == unseen.info.start_time
+        assert not code & unseen.data.tags.keys()
+        monkeypatch.setattr(Run, "watch_machine", lambda _: None)
+        with training_run({"kind": "pconv"}, "seen"):
+            pass
+        assert code <= only_run(client, "seen").data.tags.keys()
 
     def test_server_away(
         self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
