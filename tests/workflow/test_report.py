@@ -28,7 +28,7 @@ from workflow.fills import fill_pairs
 from workflow.pairs import KINDS, Pair, read_pairs, write_pairs
 from workflow.params import ReportParams
 from workflow.reporting import examples, gallery, pictures, provenance
-from workflow.reporting.charts import share_figure
+from workflow.reporting.charts import curves_figure, share_figure
 from workflow.reporting.curves import read_curves
 from workflow.reporting.evaluation import IDENTICAL_DB, read_evaluation
 from workflow.reporting.examples import (
@@ -309,6 +309,28 @@ class TestWriteReport:
         assert set(headline["all"]) == {"psnr_hole", "ssim_hole", "perceptual", "style"}
         assert set(headline["ec"]) == {"psnr_hole"}
         assert all(numbers.items() <= tree[kind].items() for kind, numbers in headline.items())
+
+    def test_hero_caption(self, reported: Project) -> None:
+        """The caption of the first picture names the kinds of holes that it shows, no others."""
+        page = reported.outputs().page.read_text()
+        assert "Kinds of holes from above: OR, Strokes. Of each the pair" in page
+
+    def test_page_begins_with_what_tells_most(self, reported: Project) -> None:
+        """The page's tables begin with the hole and the paper's way; all others follow."""
+        page = reported.outputs().page.read_text()
+        head, *_ = re.findall(r"<thead>.*>L_TV<.*</thead>", page)
+        columns = re.findall(r"<button[^>]*>([^<]*)</button>", head)
+        assert columns[:6] == [
+            "Method",
+            "PSNR in the hole (dB)",
+            "SSIM in the hole",
+            "PSNR, the paper&#39;s way (dB)",
+            "SSIM, the paper&#39;s way",
+            "L_TV",
+        ]
+        assert len(columns) == len(METRICS) + 2
+        table = reported.outputs().table.read_text()
+        assert table.index("| L_TV |") < table.index("| PSNR in the hole (dB) |")
 
     def test_share_csv(self, reported: Project) -> None:
         """psnr_by_hole_share.csv holds the numbers of table.csv, a column a method."""
@@ -813,6 +835,31 @@ class TestShareFigure:
         assert box.x1 <= figure.bbox.width
         assert box.y0 >= 0
         assert all(box.y1 <= axes.get_tightbbox().y0 for axes in figure.axes)
+
+
+class TestCurvesFigure:
+    """Loss and validation by epoch."""
+
+    def test_ticks(self) -> None:
+        """Losses are labelled with plain numbers, few of them, and epochs are whole."""
+        curves = pd.DataFrame({"epoch": [1, 2], "train_total": [0.3, 0.2], "train_hole": 0.02})
+        figure = curves_figure(curves, [1, 2])
+        figure.draw_without_rendering()
+        losses, *_ = panels = figure.axes
+        labels = [label.get_text() for label in losses.get_yticklabels(which="both")]
+        low, high = losses.get_ylim()
+        shown = [label for label in labels if label and low <= float(label) <= high]
+        assert shown == ["0.1", "0.02", "0.03", "0.05", "0.2", "0.3"]
+        for axes in panels:
+            assert all(tick == round(tick) for tick in axes.get_xticks())
+
+    def test_many_powers(self) -> None:
+        """Where there are labels of several powers of ten, there are no others between them."""
+        curves = pd.DataFrame({"epoch": [1, 2], "train_total": [30.0, 20.0], "train_hole": 0.02})
+        figure = curves_figure(curves, [])
+        figure.draw_without_rendering()
+        between = figure.axes[0].get_yticklabels(minor=True)
+        assert not any(label.get_text() for label in between)
 
 
 class TestPictures:

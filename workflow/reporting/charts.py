@@ -80,6 +80,9 @@ def curves_figure(curves: pd.DataFrame, checkpoints: Sequence[int]) -> Figure:
     for axes, (title, names, scale) in zip(panels, _PANELS, strict=True):
         _draw_curves(axes, curves, names)
         axes.set(title=title, xlabel="Epoch", yscale=scale)
+        axes.locator_params(axis="x", integer=True, min_n_ticks=1)
+        if scale == "log":
+            _label_log(axes)
         for epoch in checkpoints:
             axes.axvline(epoch, color="#888888", linewidth=0.8, linestyle=":")
     figure.subplots_adjust(0.06, 0.25, 0.99, 0.92, 0.22)
@@ -146,6 +149,18 @@ def _draw_curves(axes: Axes, curves: pd.DataFrame, names: dict[str, str]) -> Non
             marker = "." if len(values) < _FEW else ""
             epochs, numbers = values.to_numpy().T
             axes.plot(epochs, numbers, line, marker=marker, color=colour, label=label)
+
+
+def _label_log(axes: Axes) -> None:
+    """Write 0.2, where matplotlib writes 2 × 10^-1 for which there is no room."""
+
+    def minor(value: float, _: float) -> str:
+        low, high = axes.get_ylim()
+        is_dense = high > 100 * low
+        return "" if is_dense or f"{value:e}"[0] not in "235" else f"{value:g}"
+
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter(minor)
 
 
 def _by_method(summary: Summary, share: str, metric: str) -> dict[str, Entry]:

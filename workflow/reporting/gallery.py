@@ -88,11 +88,13 @@ def _exhibits(material: Material) -> list[Exhibit]:
 
 
 def _hero(material: Material) -> Exhibit:
-    judge = material.choice.judge
-    figure = pictures.hero_figure(material.chosen(material.choice.hero), judge)
+    judge, examples = material.choice.judge, material.chosen(material.choice.hero)
+    figure = pictures.hero_figure(examples, judge)
+    kinds = ", ".join(KIND_LABELS[example.pair.kind] for example in examples)
     caption = (
-        f"{material.labels[judge]}. For each kind of hole the pair whose PSNR in the hole is "
-        "nearest to the median of its kind, of another photograph each as far as there are."
+        f"{material.labels[judge]}. Kinds of holes from above: {kinds}. Of each the pair whose "
+        "PSNR in the hole is nearest to the median of its kind, of another photograph each as far "
+        "as there are."
     )
     return Exhibit(HERO, "Hole, filled, truth", caption, figure)
 

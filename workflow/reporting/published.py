@@ -19,8 +19,8 @@ PAPER_NOTE = (
     "normalised, times 255, wrapped into 8 bits, and measured with scikit-image's defaults. "
     "Its L_TV, 0.68, is not of images in 0..1 either: of these equation 6 gives at most twice the "
     "share that the hole and its rim have of the picture. "
-    "The rows PSNR and SSIM are taken on plain 8-bit composites and have no number of the "
-    "paper's to stand beside."
+    "PSNR and SSIM that are not named the paper's way are taken on plain 8-bit composites and have "
+    "no number of the paper's to stand beside."
 )
 
 # Liu et al. 2018 on Places2, whole picture, by hole share.

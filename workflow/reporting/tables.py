@@ -24,6 +24,8 @@ from workflow.reporting.summary import COLUMNS, Entry, Picked, Summary, most_pai
 JSON_DIGITS = 6
 # What tells two runs apart: of every kind the first, of all kinds together all of these.
 HEADLINE = ("psnr_hole", "ssim_hole", "perceptual", "style")
+# The page's first columns, in sight without scrolling: what tells most.
+PAGE_FIRST = ("psnr_hole", "ssim_hole", "psnr_paper", "ssim_paper")
 SHARE_METRICS = ("psnr_hole", "psnr", "ssim", "l1_hole")
 NOT_TAKEN = "-"
 Labels = dict[str, str]
@@ -68,19 +70,22 @@ class Table:
         return Table(self.title, ["Method", *(row[0].text for row in self.rows)], rows, self.notes)
 
 
-def group_table(summary: Summary, group: str, labels: Labels) -> Table:
+def group_table(
+    summary: Summary, group: str, labels: Labels, *, first: Sequence[str] = ()
+) -> Table:
     """Return the table of one group: metrics × methods, with the paper's numbers for EC and OR.
 
     Args:
         summary: The numbers.
         group: A key of `GROUPS`.
         labels: The name of each method in the report, in its order.
+        first: Metrics that come before the others.
     """
     found = summary.pick(group)
     methods = [method for method in labels if most_pairs(found, method)]
     with_paper = group == EC_OR
     rows = []
-    for column in summary.metrics:
+    for column in sorted(summary.metrics, key=lambda column: column not in first):
         cells = _cells(found, methods, METRIC_OF[column])
         paper = [_published(METRIC_OF[column], published.PAPER)] if with_paper else []
         rows.append([Cell(METRIC_OF[column].label), *cells, *paper])

@@ -7,6 +7,7 @@ id: the same inputs on one machine give the same bytes.
 
 import argparse
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -70,10 +71,12 @@ class Numbers:
     features: str
     intervals: str
 
-    def group_tables(self) -> list[tables.Table]:
-        """Return a table for every group of kinds that has pairs."""
+    def group_tables(self, *, first: Sequence[str] = ()) -> list[tables.Table]:
+        """Return a table for every group of kinds that has pairs, some metrics first."""
         groups = self.summary.groups
-        return [tables.group_table(self.summary, group, self.labels) for group in groups]
+        return [
+            tables.group_table(self.summary, group, self.labels, first=first) for group in groups
+        ]
 
     def share_tables(self) -> list[tables.Table]:
         """Return a table by kind and hole share for each of the metrics that have one."""
@@ -195,7 +198,7 @@ def _content(
         intervals=numbers.intervals,
         hero=shown[gallery.HERO],
         wipes=[Wipe.of(example, numbers.labels) for example in material.chosen(wiped)],
-        tables=[table.transposed() for table in numbers.group_tables()],
+        tables=[table.transposed() for table in numbers.group_tables(first=tables.PAGE_FIRST)],
         shares=numbers.share_tables(),
         comparisons=numbers.comparison_tables(),
         figures=[figure for name, figure in shown.items() if name != gallery.HERO],
