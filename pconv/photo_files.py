@@ -37,6 +37,9 @@ Pixels = NDArray[Any]
 SUFFIXES = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".webp", ".bmp")
 """Of files that can be read."""
 
+BECOME_RGB = ("CMYK", "YCbCr", "LAB")
+"""Pillow's modes of which no pixel stays as it is stored."""
+
 _PNG_COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}  # by number of channels
 _BITS, _PHOTOMETRIC, _PLANAR, _EXTRA_SAMPLES = 258, 262, 284, 338
 _PREMULTIPLIED, _MIN_IS_WHITE, _SEPARATE = 1, 0, 2  # values of the last, second and third
@@ -111,7 +114,7 @@ def read_photo(path: Path, *, max_pixels: int = MAX_PIXELS) -> Photo:
     with opened_image(path, max_pixels) as image:
         exif = image.getexif()
         _refuse_lossy(image, exif, path)
-        keeps_profile = image.mode not in ("CMYK", "YCbCr", "LAB")
+        keeps_profile = image.mode not in BECOME_RGB
         if not keeps_profile:
             log.warning(
                 "%s: %s pixels; all of them become RGB, without a profile", path, image.mode

@@ -118,9 +118,10 @@ const fillHole = () => during('Filling', async () => {
   setMode('compare');
   slide(50);
   element('stage').scrollIntoView({ block: 'nearest' });
-  const percent = (100 * share).toPrecision(2);
+  const percent = Number((100 * share).toPrecision(2));  // from 99.5 on the text is 1.0e+2
+  const mode = answer.headers.get('Became-RGB');
   return `Filled ${percent} % of the photo in ${took.toFixed(1)} s (${method.dataset.title}). ` +
-    'All other pixels are as they were.';
+    (mode ? `Its pixels were ${mode} and became RGB.` : 'All other pixels are as they were.');
 });
 
 function update() {

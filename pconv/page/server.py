@@ -6,6 +6,7 @@ Nothing is kept between requests. Fills go through `pconv.fill_files.fill_file`,
 """
 
 import asyncio
+import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -25,10 +26,11 @@ from starlette.types import ASGIApp, ExceptionHandler
 from pconv.errors import WeightsError
 from pconv.fill_files import fill_file, result_path
 from pconv.hole_marks import HoleMarks
+from pconv.images import opened_image
 from pconv.inpainting import NETWORK, Inpainter
 from pconv.page.guard import Guard
 from pconv.page.uploads import Form, Limits, read_form
-from pconv.photo_files import read_photo, write_photo
+from pconv.photo_files import BECOME_RGB, read_photo, write_photo
 from pconv.weights_source import weights_file
 
 _HERE: Final = Path(__file__).parent
@@ -169,7 +171,7 @@ class Page:
         result = result_path(photo, None, into_folder=False)
         fill_file((photo, mask, result), inpainter, HoleMarks(), overwrite=False)
         took_ms = 1000 * (time.perf_counter() - started)
-        return _file(result, {"Server-Timing": f"fill;dur={took_ms:.0f}"})
+        return _file(result, {"Server-Timing": f"fill;dur={took_ms:.0f}"} | _became_rgb(photo))
 
     def _missing_weights(self) -> str | None:
         try:
@@ -214,6 +216,12 @@ def _view(path: Path) -> Response:
     shown = path.with_name("shown.png" if has_alpha else "shown.jpg")
     write_photo(shown, replace(photo, pixels=pixels, orientation=1, exif=None))
     return _file(shown)
+
+
+def _became_rgb(path: Path) -> dict[str, str]:
+    """Return the header that tells the page of a photo whose known pixels did not stay."""
+    with opened_image(path, sys.maxsize) as photo:
+        return {"Became-RGB": photo.mode} if photo.mode in BECOME_RGB else {}
 
 
 def _file(path: Path, headers: dict[str, str] | None = None) -> Response:

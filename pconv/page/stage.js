@@ -49,7 +49,9 @@ export function changeBrushSize(factor) {
   setBrushSize(wanted === brushSize() ? wanted + Math.sign(factor - 1) : wanted);
 }
 
+// After a change of the mask. A stroke still going on is over: it may be undone or painted over.
 export function refresh() {
+  drag = null;
   draw();
   changed();
 }
@@ -112,7 +114,8 @@ function begin(event) {
   drag = STARTS[tool()](event);
   if (drag.step) {
     mask.add(drag.step);
-    refresh();
+    draw();
+    changed();
   }
 }
 
@@ -158,7 +161,6 @@ canvas.addEventListener('pointermove', (event) => {
 canvas.addEventListener('pointerup', () => { drag = null; });
 canvas.addEventListener('pointercancel', () => {  // a second finger: the first meant no stroke
   if (drag?.step) mask.steps.pop();
-  drag = null;
   refresh();
 });
 

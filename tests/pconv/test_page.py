@@ -284,6 +284,13 @@ class TestFill:
         filled = np.asarray(Image.open(io.BytesIO(answer.content)))
         assert (filled == inpaint(PHOTO, KNOWN, weights=weights)).all()
 
+    @pytest.mark.parametrize(("mode", "told"), [("RGB", None), ("L", None), ("CMYK", "CMYK")])
+    def test_converted(self, serve: Serve, mode: str, told: str | None) -> None:
+        """The answer says of which mode a photo was that could not stay as it was."""
+        file = io.BytesIO()
+        Image.fromarray(PHOTO).convert(mode).save(file, "JPEG")
+        assert ask(serve(), ("a.jpg", file.getvalue())).headers.get("Became-RGB") == told
+
     def test_large_hole(self, serve: Serve) -> None:
         """A hole over most of the photo was painted, so it is meant."""
         known = np.zeros((40, 50), np.uint8)

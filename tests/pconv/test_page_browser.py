@@ -253,6 +253,24 @@ def test_brush(visit: Callable[..., Visit]) -> None:
     assert not hole[30, 10:50].any()
 
 
+def test_undone_while_dragging(visit: Callable[..., Visit]) -> None:
+    """A stroke that is undone before the mouse lets go is over: it paints no more."""
+    Image.fromarray(NOISE).save("a.png")
+    one = visit()
+    one.open("a.png")
+    painted = "document.getElementById('paint').toDataURL()"
+    before = one.page.evaluate(painted)
+    sheet = one.page.locator("#sheet").bounding_box()
+    x, y = sheet["x"] + sheet["width"] / 4, sheet["y"] + sheet["height"] / 2
+    one.page.mouse.move(x, y)
+    one.page.mouse.down()
+    one.page.mouse.move(x + 50, y, steps=3)
+    one.page.keyboard.press("Control+z")
+    one.page.mouse.move(x + 150, y, steps=3)
+    one.page.mouse.up()
+    assert one.page.evaluate(painted) == before
+
+
 def test_keyboard(visit: Callable[..., Visit]) -> None:
     """The hole can be painted without a mouse."""
     Image.fromarray(NOISE).save("a.png")
@@ -327,6 +345,26 @@ def test_mask(visit: Callable[..., Visit]) -> None:
     one.page.click("#invert")
     one.page.click("#fill")
     one.page.wait_for_selector("#error:has-text('All is painted')")
+
+
+@pytest.mark.parametrize(
+    ("mode", "known", "words"),
+    [
+        ("RGB", 5, r"Filled 100 % of the photo .* All other pixels are as they were\."),
+        ("CMYK", 1150, r"Filled 52 % of the photo .* Its pixels were CMYK and became RGB\."),
+    ],
+)
+def test_status(visit: Callable[..., Visit], mode: str, known: int, words: str) -> None:
+    """The share is told as a plain number, and that pixels stayed only where they did."""
+    Image.fromarray(NOISE).convert(mode).save("a.jpg")
+    mask = np.arange(HEIGHT * WIDTH).reshape(HEIGHT, WIDTH) < known
+    Image.fromarray(mask).save("mask.png")
+    one = visit()
+    one.open("a.jpg")
+    one.page.set_input_files("#mask", "mask.png")
+    one.page.wait_for_selector("#fill:enabled")
+    one.fill()
+    assert re.fullmatch(words, one.page.inner_text("#status"))
 
 
 def test_changed_on_disk(visit: Callable[..., Visit]) -> None:
