@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pconv.errors import MaskError
-from pconv.masks import PAPER_HOLE_SHARES, Mask, Shares, redraw
+from pconv.masks import HOLE_SHARES, Mask, Shares, redraw
 from pconv.resizing import resize_mask
 
 BRUSH_HOLE_SHARES: Shares = (0.02, 0.6)
@@ -123,7 +123,7 @@ def borders(
     height: int,
     width: int,
     *,
-    hole_share: Shares = PAPER_HOLE_SHARES,
+    hole_share: Shares = HOLE_SHARES,
 ) -> Mask:
     """Draw strips along one to four borders, as a picture lacks them that is to be extended.
 

@@ -37,12 +37,13 @@ class TrainingPlan:
             and batch norms frozen. Equal to `epochs`, there is no second phase; 0, no first.
         learning_rate: Adam's, in the first phase.
         finetune_learning_rate: Adam's, in the second.
-        finetune_freezes: What the second phase freezes: ``encoder``, the paper's, the statistics
-            and parameters of the encoder's batch norms; ``statistics``, those of all batch norms,
-            whose parameters go on learning. In batches of a few images the statistics are noise
-            that the network never sees in use, and it is better off the sooner they are frozen.
+        finetune_freezes: What the second phase freezes: ``encoder``, as Liu et al. 2018 do, the
+            statistics and parameters of the encoder's batch norms; ``statistics``, those of all
+            batch norms, whose parameters go on learning. In batches of a few images the statistics
+            are noise that the network never sees in use, and it is better off the sooner they are
+            frozen.
         anneal: Let the rate fall along half a cosine, in the first phase to that of the second
-            and in the second to 0, instead of keeping it. The paper keeps it. What is better
+            and in the second to 0, instead of keeping it, as Liu et al. do. What is better
             depends on the run; a small and short one lost by it (benchmarks/README.md).
         weights: What each loss term counts.
         features: Weights of the VGG-16 behind perceptual and style loss: ``imagenet``,

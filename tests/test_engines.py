@@ -206,19 +206,19 @@ def test_what_was_computed_before_comes_back(settled: Path) -> None:
     assert yaml.safe_load((settled / "dvc.lock").read_text()) == yaml.safe_load(record)
 
 
-def test_more_masks_to_evaluate_on(settled: Path) -> None:
+def test_more_masks_to_evaluate_on(by_dvc: Path) -> None:
     """With another number of validation masks DVC makes masks, and trains no network."""
-    path = settled / "params.yaml"
+    path = by_dvc / "params.yaml"
     before = path.read_text()
     content = yaml.safe_load(before)
     content["masks"]["valid"] += 3
     path.write_text(yaml.safe_dump(content, sort_keys=False))
     try:
-        output = run(settled, "dvc", "repro", "train", "sample")
+        output = run(by_dvc, "dvc", "repro", "train", "sample")
         assert set(re.findall(r"Running stage '(\w+)'", output)) == {"masks", "sample"}
     finally:
         path.write_text(before)
-        run(settled, "dvc", "repro")
+        run(by_dvc, "dvc", "repro")
 
 
 def test_snakemake_after_a_restored_run(settled: Path) -> None:

@@ -353,7 +353,7 @@ class ReportParams(Section):
         int, Field(gt=0, le=12, description="Fills shown of each best, median and worst.")
     ]
     error_pair: Annotated[
-        str | None, Field(description="Pair of the error map; null: the median ec or or pair.")
+        str | None, Field(description="Pair of the error map; null: a median ec or or pair.")
     ]
 
 

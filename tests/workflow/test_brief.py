@@ -12,21 +12,33 @@ from workflow.reporting.brief import hole_psnr_table
 
 
 def test_values(tmp_path: Path) -> None:
-    """A row a method; a kind that one method lacks is a dash there, one that all lack no column."""
+    """A row a method; a kind that one method lacks is a dash there, one that all lack no column.
+
+    Where a method has fewer pairs than another, their number stands beside its mean.
+    """
     metrics, models = tmp_path / "metrics.json", tmp_path / "models"
     save_weights(models / "pconv/last.safetensors", PConvUNet(width=2, levels=2), {"epoch": "7"})
     psnr = {
         "pconv-last": {"ec": 20.125, "walk": 19.0, "all": 19.5},
         "telea": {"ec": 18.0, "all": 18.0},
     }
+    pairs = {"pconv-last": 40, "telea": 12}
     metrics.write_text(
-        json.dumps({m: {k: {"psnr_hole": v} for k, v in row.items()} for m, row in psnr.items()})
+        json.dumps(
+            {
+                method: {
+                    kind: {"psnr_hole": value, "pairs": pairs[method]}
+                    for kind, value in row.items()
+                }
+                for method, row in psnr.items()
+            }
+        )
     )
     assert hole_psnr_table(metrics, models).splitlines() == [
         "| PSNR in the hole, dB | ec | walk | all pairs |",
         "| --- | ---: | ---: | ---: |",
         "| PConv, epoch 7 | 20.12 | 19.00 | 19.50 |",
-        "| Telea | 18.00 | - | 18.00 |",
+        "| Telea | 18.00 (12 pairs) | - | 18.00 (12 pairs) |",
     ]
 
 
@@ -37,7 +49,7 @@ def test_the_same_weights_once(tmp_path: Path) -> None:
         save_weights(
             models / f"pconv/{name}.safetensors", PConvUNet(width=2, levels=2), {"epoch": "7"}
         )
-    measured = {"all": {"psnr_hole": 19.5}}
+    measured = {"all": {"psnr_hole": 19.5, "pairs": 40}}
     metrics.write_text(json.dumps(dict.fromkeys(("pconv-first", "pconv-last"), measured)))
     rows = hole_psnr_table(metrics, models).splitlines()[2:]
     assert rows == ["| PConv, epoch 7 | 19.50 |"]

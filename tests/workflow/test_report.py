@@ -738,9 +738,22 @@ class TestCompare:
         assert row["difference"] == pytest.approx(np.mean(differences))
         assert row["low"] <= row["difference"] <= row["high"]
         assert row["pairs"] == len(differences)
-        assert found["wins"].between(found["wins_low"], found["wins_high"]).all()
-        assert found["wins_low"].between(0, 1).all()
-        assert found["wins_high"].between(0, 1).all()
+        mixed = found[found["wins"].between(0, 1, inclusive="neither")]
+        assert len(mixed) > 0
+        assert mixed["wins"].between(mixed["wins_low"], mixed["wins_high"]).all()
+        assert mixed["wins_low"].between(0, 1).all()
+        assert mixed["wins_high"].between(0, 1).all()
+
+    @pytest.mark.parametrize(("theirs", "wins"), [(1.0, 1), (99.0, 0)])
+    def test_all_or_nothing(self, reported: Project, theirs: float, wins: int) -> None:
+        """Where all pairs are won, or none, a share has no interval, as no draw would differ."""
+        evaluation = read_evaluation(reported.inputs.evaluation)
+        evaluation.values[("telea", "psnr_hole")] = theirs
+        found = compare(evaluation, draws=100, seed=1).set_index(["group", "method"])
+        row = found.loc["ec", "telea"]
+        assert row["wins"] == wins
+        assert row[["wins_low", "wins_high"]].isna().all()
+        assert row["low"] < row["difference"] < row["high"]
 
     def test_printed(self, reported: Project) -> None:
         """The table prints wins in per cent and differences with their sign."""
@@ -752,7 +765,11 @@ class TestCompare:
             row = found.set_index(["group", "method"]).loc["ec", method]
             wins, difference = rows[method][:2]
             assert wins.text == f"{100 * row['wins']:.0f} %"
-            assert wins.interval == f"[{100 * row['wins_low']:.0f}, {100 * row['wins_high']:.0f}]"
+            is_mixed = 0 < row["wins"] < 1
+            ends = (
+                f"[{100 * row['wins_low']:.0f}, {100 * row['wins_high']:.0f}]" if is_mixed else ""
+            )
+            assert wins.interval == ends
             assert difference.text == f"{row['difference']:+.2f}"
             assert difference.interval == f"[{row['low']:+.2f}, {row['high']:+.2f}]"
 
@@ -901,6 +918,19 @@ class TestShareTable:
         beside = {row[1].text: row[-1].text for row in all_kinds}
         assert beside["10-20 %"] == "28.32"
         assert beside["1-10 %"] == "-"
+
+    def test_fewer_pairs(self, reported: Project) -> None:
+        """A mean over fewer pairs than the row's says of how many it is."""
+        evaluation = read_evaluation(reported.inputs.evaluation)
+        evaluation.values.loc[evaluation.facts.index[1::2], ("telea", "psnr")] = float("nan")
+        summary = summarise(evaluation, draws=100, seed=1)
+        table = share_table(summary, "psnr", {method: method for method in evaluation.methods})
+        rows = [dict(zip(table.head, row, strict=True)) for row in table.rows]
+        fewer = [row["telea"].text for row in rows if row["Kind"].text == "All kinds"]
+        kept = evaluation.facts["bucket"][::2].value_counts()
+        told = [int(text.split("(")[1].removesuffix(" pairs)")) for text in fewer if "(" in text]
+        assert sorted(told) == sorted(kept)
+        assert not any("(" in row["pconv-last"].text for row in rows)
 
 
 class TestProvenance:

@@ -28,20 +28,27 @@ def hole_psnr_table(metrics: Path, models: Path) -> str:
     measured = json.loads(metrics.read_text(encoding="utf-8"))
     about = weights_about(models)
     kinds = [kind for kind in KINDS if any(kind in groups for groups in measured.values())]
+    columns = [*kinds, "all"]
+    most = {
+        kind: max(groups[kind]["pairs"] for groups in measured.values() if kind in groups)
+        for kind in columns
+    }
     rows = [
-        (
-            method_label(method, about),
-            *(
-                f"{groups[kind]['psnr_hole']:.2f}" if kind in groups else "-"
-                for kind in (*kinds, "all")
-            ),
-        )
+        (method_label(method, about), *(_cell(groups.get(kind), most[kind]) for kind in columns))
         for method, groups in measured.items()
     ]
     head = ["PSNR in the hole, dB", *kinds, "all pairs"]
     # Of a training whose compared epoch is its last, two methods are the same weights.
     lines = [head, ["---", *["---:"] * (len(head) - 1)], *dict.fromkeys(rows)]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+
+
+def _cell(numbers: dict[str, float] | None, most: int) -> str:
+    """Return a mean, and of how many pairs it is where other methods have more."""
+    if numbers is None:
+        return "-"
+    fewer = f" ({numbers['pairs']} pairs)" if numbers["pairs"] < most else ""
+    return f"{numbers['psnr_hole']:.2f}{fewer}"
 
 
 def _main() -> None:

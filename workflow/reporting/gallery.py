@@ -11,13 +11,16 @@ from workflow.pairs import Pair, mask_file
 from workflow.reporting import charts, pictures
 from workflow.reporting.curves import read_curves
 from workflow.reporting.drawing import house_style, save_figure
-from workflow.reporting.examples import Choice, Example, Sources
+from workflow.reporting.examples import MIN_HOLE_SHARE, Choice, Example, Sources
 from workflow.reporting.names import KIND_LABELS
 from workflow.reporting.page import Shown
 from workflow.reporting.summary import Summary
 
 HERO = "hero"
 TRAINING = "training"
+_VISIBLE = (
+    f"Only holes over {MIN_HOLE_SHARE:.0%} of the picture are chosen from, where there are any."
+)
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,7 @@ def _hero(material: Material) -> Exhibit:
     caption = (
         f"{material.labels[judge]}. Kinds of holes from above: {kinds}. Of each the pair whose "
         "PSNR in the hole is nearest to the median of its kind, of another photograph each as far "
-        "as there are."
+        f"as there are. {_VISIBLE}"
     )
     return Exhibit(HERO, "Hole, filled, truth", caption, figure)
 
@@ -106,7 +109,7 @@ def _examples(material: Material) -> list[Exhibit]:
     caption = (
         f"Pairs spread evenly over the ranking by PSNR in the hole of "
         f"{material.labels[material.choice.judge]}, best first, of another photograph each as far "
-        "as there are."
+        f"as there are. {_VISIBLE}"
     )
     return [
         Exhibit(
@@ -123,7 +126,10 @@ def _examples(material: Material) -> list[Exhibit]:
 def _extremes(material: Material) -> Exhibit:
     examples = {name: material.chosen(ids) for name, ids in material.choice.extremes.items()}
     figure = pictures.extremes_figure(examples, material.choice.judge)
-    caption = f"{material.labels[material.choice.judge]}, all kinds, by PSNR in the hole."
+    caption = (
+        f"{material.labels[material.choice.judge]}, all kinds and sizes of holes, by PSNR in the "
+        "hole, of another photograph each as far as there are."
+    )
     return Exhibit("extremes", "Best, median and worst fills", caption, figure)
 
 

@@ -4,18 +4,23 @@ The pairs of one photograph are not independent, so photographs are drawn, each 
 pairs. A mean is always a sum over pairs divided by their number, never a mean of means: a
 photograph with more pairs weighs more.
 
-Of few photographs the percentile interval is too narrow: of three it is the range of their means,
-which holds the truth three times in four. So there is none below `MIN_PHOTOS`.
+Of few photographs the percentile interval is too narrow: it knows neither that a variance was
+estimated nor that it was divided by one too many. Hesterberg's expanded percentiles (2015, "What
+teachers should know about the bootstrap") reach further out by what Student's t would. Of very few
+that does not help: the draws of three are the range of their means. So there is none below
+`MIN_PHOTOS`.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import norm, t
 
 STAGE_NUMBER = 7
-INTERVAL = (0.025, 0.975)
-MIN_PHOTOS = 10  # of so many, 91 of 100 intervals hold the true mean (test_coverage)
+LEVEL = 0.95
+MIN_PHOTOS = 10
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -91,5 +96,12 @@ def _intervals(sums: Floats, counts: Floats, draws: int, seed: int) -> tuple[Flo
         # einsum, not BLAS: the same digits with any number of threads.
         drawn = np.einsum("dp,pc->dc", weights, sums[block])
         drawn /= np.einsum("dp,pc->dc", weights, counts[block])
-        low[columns], high[columns] = np.quantile(drawn, INTERVAL, axis=0)
+        low[columns], high[columns] = np.quantile(drawn, _ends(int(present.sum())), axis=0)
     return low, high
+
+
+def _ends(photos: int) -> tuple[float, float]:
+    """Return the expanded percentiles between which the interval lies."""
+    tail = (1 - LEVEL) / 2
+    end = float(norm.cdf(t.ppf(tail, photos - 1) * math.sqrt(photos / (photos - 1))))
+    return end, 1 - end

@@ -1,5 +1,6 @@
 """The numbers of the report as one long table: group × hole share × method × metric."""
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -151,6 +152,8 @@ def _comparison(
     group: str, method: str, estimates: Estimates, index: int, others: int
 ) -> dict[str, object]:
     won = index + others
+    # Where all is won, or nothing, every draw says the same: no interval, and not one of no width.
+    is_mixed = 0 < estimates.mean[won] < 1
     return {
         "group": group,
         "method": method,
@@ -158,8 +161,8 @@ def _comparison(
         "low": estimates.low[index],
         "high": estimates.high[index],
         "wins": estimates.mean[won],
-        "wins_low": estimates.low[won],
-        "wins_high": estimates.high[won],
+        "wins_low": estimates.low[won] if is_mixed else math.nan,
+        "wins_high": estimates.high[won] if is_mixed else math.nan,
         "pairs": int(estimates.pairs[index]),
         "photos": int(estimates.photos[index]),
     }

@@ -112,7 +112,7 @@ def share_table(summary: Summary, column: str, labels: Labels) -> Table:
             beside = [_published(metric, liu, share)] if liu else []
             head = [Cell(GROUP_LABELS[group]), Cell(share, value=BUCKETS.index(share))]
             count = Cell(str(pairs), value=pairs)
-            rows.append([*head, count, *_cells(found, methods, metric), *beside])
+            rows.append([*head, count, *_cells(found, methods, metric, of_pairs=pairs), *beside])
     head_row = ["Kind", "Hole share", "Pairs", *(labels[method] for method in methods)]
     if liu:
         head_row.append(published.LIU_LABEL)
@@ -191,12 +191,16 @@ def _signed(value: float) -> str:
     return f"{value:+.2f}" if abs(value) >= 0.005 else "0.00"
 
 
-def _cells(found: Picked, methods: Sequence[str], metric: Metric) -> list[Cell]:
-    """Return one metric's cell for every method, the best one marked."""
+def _cells(
+    found: Picked, methods: Sequence[str], metric: Metric, *, of_pairs: int = 0
+) -> list[Cell]:
+    """Return one metric's cell for every method, the best marked; fewer pairs than given, told."""
     entries = {m: found[m, metric.column] for m in methods if (m, metric.column) in found}
     best = _best(entries, metric)
     return [
-        _cell(entries[method], metric, method in best) if method in entries else Cell(NOT_TAKEN)
+        _cell(entries[method], metric, method in best, of_pairs)
+        if method in entries
+        else Cell(NOT_TAKEN)
         for method in methods
     ]
 
@@ -216,12 +220,13 @@ def _best(entries: dict[str, Entry], metric: Metric) -> set[str]:
     return {method for method, text in printed.items() if text == best}
 
 
-def _cell(entry: Entry, metric: Metric, is_best: bool) -> Cell:
+def _cell(entry: Entry, metric: Metric, is_best: bool, of_pairs: int) -> Cell:
     def write(value: float) -> str:
         return number(value, unit=metric.unit)
 
     interval = _interval(entry.low, entry.high, write)
-    return Cell(write(entry.mean), interval, entry.mean, is_best)
+    fewer = f" ({entry.pairs} pairs)" if entry.pairs < of_pairs else ""
+    return Cell(write(entry.mean) + fewer, interval, entry.mean, is_best)
 
 
 def _interval(low: float, high: float, write: Callable[[float], str]) -> str:

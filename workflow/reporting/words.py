@@ -1,10 +1,16 @@
 """The sentences of the report that depend on its numbers."""
 
+from workflow.networks import CHECKPOINTS
 from workflow.reporting.evaluation import IDENTICAL_DB, Evaluation
 from workflow.reporting.names import ALL, GROUP_LABELS, GROUPS
 from workflow.reporting.statistics import MIN_PHOTOS
 from workflow.reporting.summary import Summary, most_pairs
 
+DEFINITIONS = (
+    "PSNR and SSIM are of values from 0 to 255, L1 of values from 0 to 1. SSIM's window is a "
+    "Gaussian of 1.5 pixels, cut after 5; in the hole SSIM is the mean over the windows around the "
+    "hole's pixels, which see known pixels too. In and around the hole is within 16 pixels of it."
+)
 _VGG_TERMS = ("perceptual", "style", "total")
 _MAIN_GROUPS = ("ec_or", "walk", "strokes", "rectangles")
 
@@ -38,6 +44,25 @@ def features_sentence(evaluation: Evaluation, summary: Summary) -> str:
     return f"{_which_features(evaluation.features)} {outputs}"
 
 
+def phase_sentences(about: dict[str, dict[str, str]]) -> list[str]:
+    """Return what lies between two epochs compared, if it is more than training.
+
+    Args:
+        about: What the header of every weights file says, by method.
+    """
+    first, last = (about.get(f"pconv-{end}", {}) for end in CHECKPOINTS)
+    if not {"epoch", "finetune_from_epoch"} <= first.keys() & last.keys():
+        return []
+    start = int(last["finetune_from_epoch"])
+    if not int(first["epoch"]) <= start < int(last["epoch"]):
+        return []
+    return [
+        f"Epoch {first['epoch']} is before and epoch {last['epoch']} after the second phase, which "
+        f"begins after epoch {start}, with a learning rate of its own and batch norms frozen: "
+        "between them lies not only more training."
+    ]
+
+
 def interval_sentence(evaluation: Evaluation) -> str:
     """Return what the numbers in brackets are, or why there are none."""
     photos = evaluation.facts["photo"].nunique()
@@ -49,7 +74,9 @@ def interval_sentence(evaluation: Evaluation) -> str:
     return (
         f"In brackets, where at least {MIN_PHOTOS} photographs are behind a mean, the 95 % "
         "interval of a bootstrap over photographs: the pairs of one photograph are not "
-        "independent, so photographs are drawn, each with all its pairs."
+        "independent, so photographs are drawn, each with all its pairs. Of 10 to 20 photographs "
+        "93 in 100 or more hold the true mean, of skewed numbers such as L_style 85 to 89. They "
+        "are of these weights on other photographs: another seed moves a network's means too."
     )
 
 

@@ -26,7 +26,13 @@ from workflow.reporting.gallery import Material
 from workflow.reporting.names import OURS, method_label
 from workflow.reporting.page import Content, Shown, Wipe, write_page
 from workflow.reporting.summary import Summary, compare, summarise
-from workflow.reporting.words import features_sentence, interval_sentence, lead_sentences
+from workflow.reporting.words import (
+    DEFINITIONS,
+    features_sentence,
+    interval_sentence,
+    lead_sentences,
+    phase_sentences,
+)
 from workflow.stage_params import stage_params
 from workflow.tracking import log_report
 
@@ -105,7 +111,7 @@ def write_report(params: ReportParams, inputs: Inputs, outputs: Outputs) -> None
     check_complete(evaluation, {p.id for p in pairs}, inputs.evaluation, inputs.sample)
     about = provenance.weights_about(inputs.models)
     labels = {method: method_label(method, about) for method in evaluation.methods}
-    numbers = _numbers(params, evaluation, labels, {pair.size_px for pair in pairs})
+    numbers = _numbers(params, evaluation, about, labels, {pair.size_px for pair in pairs})
     choice = choose(
         evaluation,
         examples=params.examples,
@@ -138,7 +144,11 @@ def write_report(params: ReportParams, inputs: Inputs, outputs: Outputs) -> None
 
 
 def _numbers(
-    params: ReportParams, evaluation: Evaluation, labels: dict[str, str], sizes: set[int]
+    params: ReportParams,
+    evaluation: Evaluation,
+    about: dict[str, dict[str, str]],
+    labels: dict[str, str],
+    sizes: set[int],
 ) -> Numbers:
     draws, seed = params.bootstrap_draws, params.seed
     summary = summarise(evaluation, draws=draws, seed=seed)
@@ -148,9 +158,9 @@ def _numbers(
         summary,
         compare(evaluation, draws=draws, seed=seed),
         labels,
-        lead_sentences(evaluation, summary, labels, size_px),
+        [*lead_sentences(evaluation, summary, labels, size_px), *phase_sentences(about)],
         features_sentence(evaluation, summary),
-        interval_sentence(evaluation),
+        f"{DEFINITIONS} {interval_sentence(evaluation)}",
     )
 
 
