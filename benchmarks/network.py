@@ -365,9 +365,11 @@ def main(argv: list[str] | None = None) -> None:
     torch.backends.cudnn.benchmark = True  # as in training
     if args.compile_jobs:
         compile_ahead(args)
+    # The rows are versions of one function, of which eight are compiled by default, and no more.
+    torch._dynamo.config.recompile_limit = max(8, len(args.steps) * len(args.cases))
     measured = []
     for batch in args.batch:
-        torch.compiler.reset()  # it keeps eight versions of a function, then compiles no more
+        torch.compiler.reset()
         bench = prepare(args, batch)
         trials = bench.trials(args.steps, args.cases)
         measure(trials, args.device, args.rounds, args.repeats)

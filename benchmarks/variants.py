@@ -17,6 +17,7 @@ import tempfile
 from dataclasses import fields, replace
 from pathlib import Path
 
+import torch
 import yaml
 
 from benchmarks.record import Table, add_json_option, finish
@@ -78,6 +79,7 @@ def row(
     plan: TrainingPlan, name: str, data: ImageSet, held_out: ImageSet, device: str
 ) -> list[str]:
     """Train one variant; return its line of the table."""
+    torch.compiler.reset()  # it keeps eight versions of a function, then compiles no more
     with tempfile.TemporaryDirectory() as folder:
         trained = train(plan, data, held_out, Path(folder), open_ranks(device))
         lines = (Path(folder) / "timing.jsonl").read_text().splitlines()

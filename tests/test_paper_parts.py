@@ -36,12 +36,16 @@ class TestTimes:
     """How long a run took."""
 
     def test_values(self) -> None:
-        """Slices of a stage add up, and waiting is a share of all the time."""
+        """Slices of a stage add up, and waiting is a share of all the time.
+
+        An epoch that a killed run had to make again counts once.
+        """
         stages = [{"stage": "train", "seconds": s, "status": c} for s, c in ((10, 75), (20, 0))]
         epochs = [
-            {"seconds": 60, "images_per_s": 100, "wait_share": 0.5},
-            {"seconds": 90, "images_per_s": 150, "wait_share": 0.1},
-            {"seconds": 90, "images_per_s": 300, "wait_share": 0.1},
+            {"epoch": 1, "seconds": 60, "images_per_s": 100, "wait_share": 0.5},
+            {"epoch": 2, "seconds": 70, "images_per_s": 120, "wait_share": 0.9},
+            {"epoch": 2, "seconds": 90, "images_per_s": 150, "wait_share": 0.1},
+            {"epoch": 3, "seconds": 90, "images_per_s": 300, "wait_share": 0.1},
         ]
         machine, params = {"GPU": "H100", "torch": "2.9"}, read_params(ROOT / "params.yaml")
         text = _times(Run("pconv", params, machine, stages, {"pconv": epochs}))

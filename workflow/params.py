@@ -11,6 +11,7 @@ file or folder that is named here the engines watch the name and not the content
 import argparse
 import difflib
 import json
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -21,6 +22,8 @@ from pconv.atomic import atomic_file
 from pconv.errors import ParameterError
 from workflow.command import run_command
 from workflow.plain_yaml import read_plain_yaml
+
+log = logging.getLogger(__name__)
 
 PARAMS_FILE = Path("params.yaml")
 PRESETS = Path("presets")
@@ -482,6 +485,8 @@ def write_section_files(params: Params, folder: Path = SECTION_FILES) -> None:
 def use_preset(name: str, path: Path = PARAMS_FILE) -> None:
     """Make a preset, by name or as a file, the ``params.yaml`` that runs; check it first.
 
+    Numbers that no preset has are kept beside it, and where is logged.
+
     Raises:
         ParameterError: If there is no such preset, or it is not valid.
     """
@@ -493,8 +498,28 @@ def use_preset(name: str, path: Path = PARAMS_FILE) -> None:
             "or give the path of a .yaml file"
         )
     write_section_files(read_params(source))
+    content = source.read_bytes()
+    _keep_own_numbers(path, [source, *PRESETS.glob("*.yaml")])
     with atomic_file(path) as partial:
-        partial.write_bytes(source.read_bytes())
+        partial.write_bytes(content)
+
+
+def _keep_own_numbers(path: Path, presets: list[Path]) -> None:
+    """Copy a file beside itself, unless what it says is in a preset, or was copied before."""
+    kept = sorted(path.parent.glob(f"{path.stem}.before-*.yaml"))
+    if not path.is_file() or _says(path) in map(_says, [*presets, *kept]):
+        return
+    copy = path.with_name(f"{path.stem}.before-{len(kept) + 1}.yaml")
+    with atomic_file(copy) as partial:
+        partial.write_bytes(path.read_bytes())
+    log.warning("%s: its numbers are those of no preset; kept in %s", path, copy)
+
+
+def _says(path: Path) -> object:
+    try:
+        return read_plain_yaml(path)
+    except ParameterError:
+        return path.read_bytes()
 
 
 def _read_sections(path: Path) -> dict[str, Any]:

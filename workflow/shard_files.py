@@ -1,9 +1,6 @@
-"""Where the files of a sharded stage lie: in numbered folders, ``0003/000123.png``."""
+"""Where the files of a sharded stage lie: in a folder for each shard, ``0003/000123.png``."""
 
-import re
 from pathlib import Path
-
-SHARD_NAME = re.compile(r"\d{4,}")
 
 
 def shard_files(folder: Path, pattern: str) -> list[Path]:
@@ -13,4 +10,4 @@ def shard_files(folder: Path, pattern: str) -> list[Path]:
     that this one knows is still at work, lies beside the others.
     """
     found = folder.glob(f"*/{pattern}")
-    return sorted(path for path in found if SHARD_NAME.fullmatch(path.parent.name))
+    return sorted(path for path in found if not path.parent.name.startswith("."))

@@ -6,6 +6,7 @@ Snakemake, or a person, runs one with ``--shard i/S``. The function underneath i
 
 import argparse
 import logging
+import re
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,9 +14,10 @@ from pathlib import Path
 
 from pconv.errors import DataError, ParameterError
 from workflow.parallel import map_items
-from workflow.shard_files import SHARD_NAME
 
 log = logging.getLogger(__name__)
+
+_NAME = re.compile(r"\d{4,}")
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,6 @@ def are_all(shards: Sequence[Shard]) -> bool:
 
 def _remove_beyond(folder: Path, count: int) -> None:
     for path in folder.glob("*"):
-        if SHARD_NAME.fullmatch(path.name) and int(path.name) >= count and path.is_dir():
+        if _NAME.fullmatch(path.name) and int(path.name) >= count and path.is_dir():
             log.info("%s: removed; it was left by another number of shards", path)
             shutil.rmtree(path, ignore_errors=True)  # two jobs may do so at once

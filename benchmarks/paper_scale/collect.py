@@ -266,7 +266,9 @@ def _times(run: Run) -> str:
     about = ", ".join(run.machine[key] for key in ("GPU", "Processor") if key in run.machine)
     lines = [f"{run.name}, on {about}, torch {run.machine['torch']}:", ""]
     lines += [f"- stage {name}: {seconds:.0f} s" for name, seconds in stages.items()]
-    for kind, epochs in run.timings.items():
+    for kind, lines_of_epochs in run.timings.items():
+        # A run that is killed goes on from its checkpoint and has some epochs twice.
+        epochs = list({line["epoch"]: line for line in lines_of_epochs}.values())
         seconds = sum(epoch["seconds"] for epoch in epochs)
         rate = statistics.median(epoch["images_per_s"] for epoch in epochs)
         waits = sum(epoch["wait_share"] * epoch["seconds"] for epoch in epochs) / seconds

@@ -451,6 +451,14 @@ class TestFolder:
         with pytest.raises(DataError, match=r"4 photographs 0 are held out.*folder_held_out_share"):
             run(tmp_path / "raw", source="folder", folder_train=folder, folder_held_out_share=0.0)
 
+    @pytest.mark.parametrize("share", [0.001, 0.999])
+    def test_few(self, tmp_path: Path, share: float) -> None:
+        """Of few photographs one at least is on either side, though the draw gives none."""
+        folder = self.photos(tmp_path / "photos", range(4))
+        run(tmp_path / "a", source="folder", folder_train=folder, folder_held_out_share=share)
+        parts = self.parts(tmp_path / "a")
+        assert sorted(map(len, parts.values())) == [1, 3]
+
     def test_own_masks(self, tmp_path: Path) -> None:
         """A validation folder and masks of one's own are used; the other kind is drawn."""
         manifest = run(

@@ -159,6 +159,15 @@ class TestEvaluatePairs:
         )
         np.testing.assert_allclose(taken["total"], weighted, rtol=1e-5)
 
+    def test_device(self, job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What a classical method put out goes where VGG is: their terms are taken there."""
+        monkeypatch.setattr(evaluate, "default_device", lambda: torch.device("meta"))
+        known = np.ones((1, SIZE, SIZE), bool)
+        known[:, 4:9, 4:9] = False
+        batch = evaluate.Batch([], np.zeros((1, SIZE, SIZE, 3), np.uint8), known)
+        output, _ = evaluate._fill(job, "telea", batch)
+        assert output.device.type == "meta"
+
     def test_values(self, job: Job, whole: pd.DataFrame) -> None:
         """PSNR and L1 in the hole are those of a plain numpy computation."""
         pair = next(pair for pair in read_pairs(job.sample) if pair.id == "ec-a-0")

@@ -228,6 +228,25 @@ class TestUsePreset:
             use_preset("papr")
         assert not (folder / "params.yaml").exists()
 
+    def test_own_numbers_are_kept(self, folder: Path) -> None:
+        """Numbers that no preset has are kept beside the file, each once; those of presets not."""
+        use_preset("tiny")
+        use_preset("sample")
+        assert not list(folder.glob("params.before*"))
+        own = []
+        for images in (7, 8, 7):
+            own.append(edited(augment={"images": images}))
+            (folder / "params.yaml").write_text(own[-1])
+            use_preset("tiny")
+        kept = sorted(folder.glob("params.before*"))
+        assert [path.name for path in kept] == ["params.before-1.yaml", "params.before-2.yaml"]
+        assert [path.read_text() for path in kept] == own[:2]
+        use_preset("params.before-2.yaml")
+        assert read_params().augment.images == 8
+        (folder / "params.yaml").write_text("augment: [")
+        use_preset("tiny")
+        assert (folder / "params.before-3.yaml").read_text() == "augment: ["
+
     def test_command_line(self, folder: Path) -> None:
         """The command ends with status 2, one line and no traceback."""
         (folder / "params.yaml").write_text("augment: 1\n")

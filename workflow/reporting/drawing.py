@@ -97,12 +97,12 @@ def save_figure(path: Path, figure: Figure) -> None:
 
 def method_colour(method: str) -> str:
     """Return the colour of a method, the same in every figure."""
-    return _COLOURS[METHODS.index(method)] if method in METHODS else "black"
+    return _COLOURS[METHODS.index(method) % len(_COLOURS)] if method in METHODS else "black"
 
 
 def method_marker(method: str) -> str:
     """Return the marker of a method, the same in every figure."""
-    return _MARKERS[METHODS.index(method)] if method in METHODS else "x"
+    return _MARKERS[METHODS.index(method) % len(_MARKERS)] if method in METHODS else "x"
 
 
 def draw_grid(grid: Grid) -> Figure:

@@ -39,7 +39,7 @@ def photographs_in_folders(
     if valid is not None:
         held_out = _photos(valid, list(masks.values()))
         return Found(photos, held_out, _masks(masks, held_out))
-    held_out = [photo for photo in photos if _draw(photo.file, seed) < held_out_share]
+    held_out = _drawn(photos, held_out_share, seed)
     kept = sorted(set(photos) - set(held_out), key=lambda photo: photo.name)
     if not held_out or not kept:
         raise DataError(
@@ -89,6 +89,17 @@ def _masks(folders: dict[str, Path], photos: Sequence[Photo]) -> dict[str, Seque
         ]
         for kind, folder in folders.items()
     }
+
+
+def _drawn(photos: Sequence[Photo], share: float, seed: int) -> list[Photo]:
+    """Return a share of the photographs: of few at least one, and not all, as is asked for."""
+    draws = {photo: _draw(photo.file, seed) for photo in photos}
+    drawn = [photo for photo in photos if draws[photo] < share]
+    if not drawn and share > 0:
+        drawn = [min(photos, key=draws.__getitem__)]
+    if len(drawn) == len(photos) and share < 1:
+        drawn.remove(max(photos, key=draws.__getitem__))
+    return drawn
 
 
 def _existing(folder: Path) -> Path:

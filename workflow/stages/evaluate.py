@@ -222,7 +222,7 @@ def _fill(job: Job, method: str, batch: Batch) -> tuple[Tensor, Pixels]:
         output = network_outputs(method, job.models, batch.images, batch.masks)
         return output, to_pixels(output, batch.images, batch.masks)
     filled = fill_pairs(method, job.models, batch.images, batch.masks)
-    return images_01(filled), filled
+    return images_01(filled).to(default_device()), filled
 
 
 @torch.inference_mode()
