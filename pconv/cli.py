@@ -42,6 +42,7 @@ from pconv.cli_options import (
     Weights,
 )
 from pconv.errors import MaskError, ParameterError, PConvError
+from pconv.standard_output import flushed_output
 from pconv.stopping import exit_on_sigterm
 
 if TYPE_CHECKING:
@@ -76,7 +77,8 @@ class _Commands(TyperGroup):
 @contextmanager
 def _told_in_one_line() -> Iterator[None]:
     try:
-        yield
+        with flushed_output():
+            yield
     except BrokenPipeError:  # the reader of our output, such as head, has seen enough
         raise
     except (PConvError, OSError, MemoryError) as error:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pconv.errors import PConvError
+from pconv.standard_output import flushed_output
 
 EXIT_BAD_INPUT = 2
 
@@ -29,7 +30,8 @@ def run_command(main: Callable[[], None]) -> None:
 def refusing_in_one_line() -> Iterator[None]:
     """Make of an expected error its message and exit status 2."""
     try:
-        yield
+        with flushed_output():
+            yield
     except (PConvError, OSError) as error:
         sys.stderr.write(f"{type(error).__name__}: {error}\n")
         sys.exit(EXIT_BAD_INPUT)

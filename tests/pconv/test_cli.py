@@ -238,10 +238,11 @@ class TestHelp:
         assert "pconv fill photo.jpg --mask mask.png -o filled.png" in result.output
 
     @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-    def test_full(self) -> None:
-        """Where the help can't be written that is told in one line."""
-        command = [sys.executable, "-m", "pconv.cli", "--help"]
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    @pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["masks", "out"]])
+    def test_full(self, arguments: list[str]) -> None:
+        """Where what is said can't be written that is told in one line."""
+        command = [sys.executable, "-m", "pconv.cli", *arguments]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": ""}
         with Path("/dev/full").open("w") as full:
             done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, env=environment)
         assert done.returncode == 2

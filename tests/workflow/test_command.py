@@ -25,6 +25,22 @@ def test_use_this_python(monkeypatch: pytest.MonkeyPatch, path: str | None) -> N
     assert others == (path or os.defpath).split(os.pathsep)
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_full() -> None:
+    """Where what a command says can't be written that is told in one line."""
+    code = "from workflow.command import run_command; run_command(lambda: print('a line'))"
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=ROOT,
+            env=os.environ | {"PYTHONUNBUFFERED": ""},
+            stdout=full,
+            stderr=subprocess.PIPE,
+        )
+    assert done.returncode == 2
+    assert done.stderr == b"OSError: [Errno 28] No space left on device\n"
+
+
 @pytest.mark.parametrize("stage", ["augment", "evaluate", "masks", "report", "sample", "train"])
 def test_interrupted_import(tmp_path: Path, stage: str) -> None:
     """Ctrl-C while a stage still imports ends it without a traceback."""
