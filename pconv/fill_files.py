@@ -59,13 +59,15 @@ def mask_for_all(names: list[str]) -> Path | None:
 def match_masks(photos: list[Path], masks: list[Path]) -> list[Path | None]:
     """Return each photo's mask, that of its name, or none where none fits.
 
-    ``mask/cat.png``, ``cat_mask.png``, ``cat-mask.png`` and ``cat.mask.png`` fit ``cat.jpg``.
+    ``mask/cat.png``, ``cat_mask.png``, ``cat-mask.png`` and ``cat.mask.png`` fit ``cat.jpg``. A
+    photo is no mask, unless it is called one.
 
     Raises:
         MaskError: If two masks fit one name.
     """
     by_name: dict[str, Path] = {}
-    for mask in masks:
+    no_masks = {photo for photo in photos if not _is_called_mask(photo)}
+    for mask in (mask for mask in masks if mask not in no_masks):
         other = by_name.setdefault(_photo_stem(mask), mask)
         if other != mask:
             raise MaskError(f"{mask}: fits the same photos as {other}; wanted one mask a name")
@@ -104,8 +106,10 @@ def plan_jobs(
         ImageError: If a result has an ending that can't be written.
         MaskError: If two masks fit one name.
         ParameterError: If two photos would have one result, one's would replace another, or what
-            is there is neither file nor folder.
+            is there is neither file nor folder; if a photo looks like a mask beside one for all.
     """
+    if for_all:
+        _refuse_masks_among(photos, for_all)
     place = None if out is None else Path(out)
     into_folder = out is not None and _is_folder(out, len(photos))
     results = [result_path(photo, place, into_folder=into_folder) for photo in photos]
@@ -125,6 +129,21 @@ def plan_jobs(
                 "name a folder with -o"
             )
     return list(zip(photos, matched, results, strict=True))
+
+
+def _refuse_masks_among(photos: list[Path], for_all: Path) -> None:
+    """Refuse what a shell makes of ``-m masks/*.png``: one mask, and the others among the photos.
+
+    Of folders and patterns files called masks are left out, so here they were named one by one.
+    """
+    elsewhere = {photo.stem for photo in photos if photo.parent != for_all.parent}
+    for photo in photos if len(photos) > 1 else []:
+        is_beside = photo.parent == for_all.parent and photo.stem in elsewhere
+        if is_beside or _is_called_mask(photo):
+            raise ParameterError(
+                f"{photo}: looks like a mask, not a photo; quote the pattern of the masks, as in "
+                "-m 'masks/*.png', or write -m before each"
+            )
 
 
 def _is_folder(out: str, photos: int) -> bool:
@@ -233,7 +252,11 @@ def _files(path: Path, name: str, masks: bool) -> list[Path]:
 
 
 def _is_photo(file: Path) -> bool:
-    return _photo_stem(file) == file.stem and not file.stem.endswith(_FILLED)
+    return not _is_called_mask(file) and not file.stem.endswith(_FILLED)
+
+
+def _is_called_mask(file: Path) -> bool:
+    return _photo_stem(file) != file.stem
 
 
 def _photo_stem(mask: Path) -> str:

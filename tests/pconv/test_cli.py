@@ -101,6 +101,24 @@ class TestFill:
         assert result.exit_code == 0, result.output
         assert sorted(path.name for path in Path("filled").iterdir()) == ["a.png", "b.png", "c.png"]
 
+    def test_unquoted(self) -> None:
+        """A pattern of masks that the shell expanded is refused, and nothing is written."""
+        for name in "ab":
+            write_scene(f"s/{name}.png", f"s/{name}_mask.png")
+        before = sorted(Path("s").iterdir())
+        result = telea("s/a.png", "s/b.png", "-m", "s/a_mask.png", "s/b_mask.png")
+        assert result.exit_code == 2
+        assert result.stderr.startswith("Error: s/b_mask.png: looks like a mask")
+        assert sorted(Path("s").iterdir()) == before
+
+    def test_one_folder(self) -> None:
+        """Photos and masks may lie in one folder, which is both."""
+        for name in "ab":
+            write_scene(f"q/{name}.png", f"q/{name}_mask.png")
+        result = telea("q", "-m", "q", "-o", "filled")
+        assert result.exit_code == 0, result.output
+        assert sorted(path.name for path in Path("filled").iterdir()) == ["a.png", "b.png"]
+
     def test_bad_among_good(self) -> None:
         """A bad file is told, the others are filled, and the status says that one failed."""
         for name in "abcd":

@@ -111,6 +111,12 @@ class TestMatchMasks:
         with pytest.raises(MaskError, match=r"a_mask\.png.*a\.png"):
             match_masks([Path("a.jpg")], [Path("a.png"), Path("a_mask.png")])
 
+    def test_beside(self) -> None:
+        """Where masks lie beside the photos, no photo is one, but for what is called so."""
+        photos, mask = [Path("a.jpg"), Path("b.jpg")], Path("a_mask.png")
+        assert match_masks(photos, [*photos, mask]) == [mask, None]
+        assert match_masks([*photos, mask], [mask]) == [mask, None, None]
+
 
 class TestResultPath:
     """Where a fill goes."""
@@ -159,6 +165,34 @@ class TestPlanJobs:
         masks = [Path("b.png")] if other == "photo" else [Path("a_mask.png"), Path("a-filled.png")]
         with pytest.raises(ParameterError, match=r"a\.jpg: its fill would be a-filled\.png"):
             plan_jobs(photos, masks, None)
+
+    @pytest.mark.parametrize(
+        ("photos", "mask", "refused"),
+        [
+            (["s/a.jpg", "s/b.jpg", "s/b_mask.png"], "s/a_mask.png", "s/b_mask.png"),
+            (["a.jpg", "b-mask.png"], "a-mask.png", "b-mask.png"),
+            (["s/a.jpg", "s/b.jpg", "m/b.png"], "m/a.png", "m/b.png"),
+        ],
+    )
+    def test_masks_among_photos(self, photos: list[str], mask: str, refused: str) -> None:
+        """Masks that a shell made photos of are refused, with what to write instead."""
+        words = rf"^{refused}: looks like a mask, .* -m 'masks/\*\.png', or write -m before each$"
+        with pytest.raises(ParameterError, match=words):
+            plan_jobs([Path(photo) for photo in photos], [], None, for_all=Path(mask))
+
+    @pytest.mark.parametrize(
+        ("photos", "mask"),
+        [
+            (["s/face_mask.jpg"], "s/a_mask.png"),
+            (["s/a.jpg", "s/b.jpg"], "s/hole.png"),
+            (["a.jpg", "s/b.jpg"], "mask.png"),
+            (["s/a.jpg", "s/b.jpg"], "m/a_mask.png"),
+        ],
+    )
+    def test_mask_beside(self, photos: list[str], mask: str) -> None:
+        """One mask serves several photos wherever they lie, and a photo alone whatever its name."""
+        jobs = plan_jobs([Path(photo) for photo in photos], [], None, for_all=Path(mask))
+        assert [job[1] for job in jobs] == [Path(mask)] * len(photos)
 
     def test_folder_like_a_picture(self, tmp_path: Path) -> None:
         """A folder that is there is one, whatever its name."""
