@@ -9,6 +9,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 from PIL import ImageColor
 
 from pconv.errors import MaskError, ParameterError, ShapeError
@@ -20,6 +21,9 @@ log = logging.getLogger(__name__)
 
 TRANSPARENT = "transparent"
 _CHANNELS_WITH_ALPHA = (2, 4)
+# How far JPEG and soft brushes take the colour of a hole, and a soft eraser its alpha.
+_NEARLY, _NEARLY_TRANSPARENT = 100, 254
+_WORTH_TELLING = 0.1  # times the hole
 
 
 @dataclass(frozen=True)
@@ -66,13 +70,14 @@ def known_pixels(photo: Photo, mask: Path | None, marks: HoleMarks) -> Mask:
     """
     if mask is None and marks.colour is None:
         raise MaskError("no mask and no colour of holes: say where they are")
+    distance, where = None, mask or "the photo"
     if marks.colour is None:
         known = read_mask(Path(str(mask)))
     else:
         marked = photo if mask is None else read_photo(mask)
-        known = ~_coloured(marked.upright, marks)
+        distance = _distance(marked.upright, str(marks.colour))
+        known = distance > marks.tolerance
         if known.all():
-            where = mask or "the photo"
             log.warning("no pixel of %s is %s; raise the tolerance?", where, marks.colour)
     height, width = photo.upright.shape[:2]
     if known.shape != (height, width):
@@ -85,19 +90,44 @@ def known_pixels(photo: Photo, mask: Path | None, marks: HoleMarks) -> Mask:
     if marks.colour is None and known.all():
         colour = "white" if marks.invert else "black"
         log.warning("%s: no %s pixel, so nothing was filled", mask, colour)
-    return _grown(known, marks.grow_px)
+    known = _grown(known, marks.grow_px)
+    if distance is not None and not marks.invert:
+        _tell_nearly_marked(known, distance, marks, where)
+    return known
 
 
-def _coloured(pixels: Pixels, marks: HoleMarks) -> Mask:
-    """Mark the pixels of a colour; 16-bit values are compared by their upper half."""
+def _distance(pixels: Pixels, colour: str) -> NDArray[np.uint8]:
+    """Return how far pixels are from a colour; of 16-bit values the upper half is compared."""
     if pixels.dtype == np.uint16:
         pixels = (pixels >> 8).astype(np.uint8)
-    if marks.colour == TRANSPARENT:
+    if colour == TRANSPARENT:
         if pixels.ndim == 2 or pixels.shape[2] not in _CHANNELS_WITH_ALPHA:
             raise MaskError("holes are to be transparent, but the picture has no alpha channel")
-        return np.asarray(pixels[..., -1] <= marks.tolerance)
-    difference = np.abs(as_rgb(pixels).astype(np.int16) - _rgb(str(marks.colour)))
-    return np.asarray((difference <= marks.tolerance).all(axis=-1))
+        return np.asarray(pixels[..., -1])
+    difference = np.abs(as_rgb(pixels).astype(np.int16) - _rgb(colour))
+    return np.asarray(difference.max(axis=-1), np.uint8)
+
+
+def _tell_nearly_marked(
+    known: Mask, distance: NDArray[np.uint8], marks: HoleMarks, where: Path | str
+) -> None:
+    """Warn if the hole goes on in pixels that are nearly of its colour."""
+    is_alpha = marks.colour == TRANSPARENT
+    tolerance = _NEARLY_TRANSPARENT if is_alpha else _NEARLY
+    nearly = distance <= tolerance
+    least = _WORTH_TELLING * np.count_nonzero(~known)
+    is_photo = 2 * np.count_nonzero(nearly) > nearly.size  # the photo itself is of that colour
+    if is_photo or np.count_nonzero(nearly & known) <= least:
+        return
+    count, parts = cv2.connectedComponents((nearly | ~known).astype(np.uint8))
+    has_hole = np.zeros(count, bool)
+    has_hole[parts[~known]] = True
+    more = np.count_nonzero(nearly & known & has_hole[parts])
+    if more > least:
+        log.warning(
+            "%s: %d more pixels around the hole are %s %s and stay; a tolerance of %d takes them",
+            *(where, more, "partly" if is_alpha else "nearly", marks.colour, tolerance),
+        )
 
 
 def _rgb(colour: str) -> tuple[int, ...]:

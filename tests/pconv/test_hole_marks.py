@@ -1,6 +1,7 @@
 """Holes are found by mask or colour, turned, inverted and grown as wanted."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from scipy import ndimage
 
 from pconv.errors import MaskError, ParameterError, ShapeError
 from pconv.hole_marks import HoleMarks, known_pixels
-from pconv.photo_files import Photo
+from pconv.photo_files import Photo, read_photo
 
 KNOWN = np.ones((20, 30), bool)
 KNOWN[5:9, 10:20] = False
@@ -90,6 +91,53 @@ class TestKnownPixels:
         pixels[~KNOWN, 3] = 0
         for colour in ("transparent", "Transparent"):
             assert (known_pixels(Photo(pixels), None, HoleMarks(colour)) == KNOWN).all()
+
+    @pytest.mark.parametrize("subsampling", [0, 2])
+    def test_lossy(
+        self, tmp_path: Path, subsampling: int, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """A colour that JPEG blurred is told, with the tolerance that takes the whole hole."""
+        pixels = np.random.default_rng(0).integers(60, 90, (100, 100, 3), np.uint8)
+        pixels[20:60, 20:60] = [255, 0, 255]
+        path = tmp_path / "photo.jpg"
+        Image.fromarray(pixels).save(path, quality=75, subsampling=subsampling)
+        photo = read_photo(path)
+        some = known_pixels(photo, None, HoleMarks("magenta"))
+        all_of_it = known_pixels(photo, None, HoleMarks("magenta", tolerance=100))
+        more = np.count_nonzero(some) - np.count_nonzero(all_of_it)
+        assert 0.8 * 1600 < more < 1600
+        assert caplog.messages == [
+            f"the photo: {more} more pixels around the hole are nearly magenta and stay; "
+            "a tolerance of 100 takes them"
+        ]
+
+    @pytest.mark.parametrize("grow", [0, 2])
+    def test_soft_eraser(self, grow: int, caplog: pytest.LogCaptureFixture) -> None:
+        """A ring that is partly transparent is told where the hole does not grow over it."""
+        pixels = np.full((20, 30, 4), 255, np.uint8)
+        ring = ndimage.binary_dilation(~KNOWN, iterations=2) & KNOWN
+        pixels[~KNOWN, 3], pixels[ring, 3] = 0, 200
+        known_pixels(Photo(pixels), None, HoleMarks("transparent", grow_px=grow))
+        told = (
+            f"the photo: {ring.sum()} more pixels around the hole are partly transparent and stay; "
+            "a tolerance of 254 takes them"
+        )
+        assert caplog.messages == ([] if grow else [told])
+
+    @pytest.mark.parametrize(
+        ("place", "invert"),
+        [(np.s_[15:, :], False), (np.s_[:, :], False), (np.s_[5:9, 20], False), (np.s_[:9], True)],
+        ids=["far", "all", "few", "inverted"],
+    )
+    def test_like_the_hole(
+        self, place: Any, invert: bool, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """What is no part of the hole is not told: far from it, all of the photo, a thin edge."""
+        pixels = np.full((20, 30, 3), 90, np.uint8)
+        pixels[place] = [200, 50, 200]
+        pixels[~KNOWN] = [255, 0, 255]
+        known_pixels(Photo(pixels), None, HoleMarks("magenta", 60 if invert else 0, invert))
+        assert caplog.messages == []
 
     @pytest.mark.parametrize("orientation", range(1, 9))
     def test_orientation(self, mask: Path, orientation: int) -> None:
