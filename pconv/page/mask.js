@@ -70,6 +70,7 @@ export function drawStep(context, step, { width, height }) {
   } else if (step.kind === 'rectangle') {
     context.fillRect(step.left, step.top, step.right - step.left, step.bottom - step.top);
   } else if (step.kind === 'picture') {
+    context.clearRect(0, 0, width, height);  // a loaded mask takes the place of what was painted
     context.imageSmoothingEnabled = false;
     context.drawImage(step.picture, 0, 0);
   } else if (step.kind === 'clear') {
@@ -88,17 +89,23 @@ export function stepFromPicture(image) {
   context.fillStyle = 'white';
   context.fillRect(0, 0, picture.width, picture.height);
   context.drawImage(image, 0, 0);
-  let odd = 0;
+  let odd = 0, holes = 0;
   changePixels(context, (values) => {
     for (let i = 0; i < values.length; i++) {
       const red = values[i] & 255, green = values[i] >> 8 & 255, blue = values[i] >> 16 & 255;
       const low = Math.min(red, green, blue), high = Math.max(red, green, blue);
       odd += high > 64 && low < 192;
-      values[i] = low + high < 256 ? COLOUR_BYTES : 0;
+      const isHole = low + high < 256;
+      holes += isHole;
+      values[i] = isHole ? COLOUR_BYTES : 0;
     }
   });
   if (odd > 0.05 * picture.width * picture.height) {
     throw new Error('This looks like a photo; wanted a mask: black is the hole, white is known.');
+  }
+  if (!holes) {
+    throw new Error('This mask has no hole: black is the hole, white and transparent are known. ' +
+      'Give a transparent mask a black ground.');
   }
   return { kind: 'picture', picture };
 }

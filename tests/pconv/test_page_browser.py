@@ -347,6 +347,21 @@ def test_mask(visit: Callable[..., Visit]) -> None:
     one.page.wait_for_selector("#error:has-text('All is painted')")
 
 
+def test_other_mask(visit: Callable[..., Visit]) -> None:
+    """A loaded mask takes the place of all that was painted, which undo brings back."""
+    one = visit()
+    hole = open_with_mask(one)
+    one.tool("rectangle")
+    one.drag((2.5, 3.5), (11.5, 7.5))
+    Image.fromarray(~rectangle(30, 20, 40, 30)).save("other.png")
+    one.page.set_input_files("#mask", "other.png")
+    one.page.wait_for_selector("body:not(.busy)")
+    assert (changed(NOISE, one.fill()) == rectangle(30, 20, 40, 30)).all()
+    one.page.click("#again")
+    one.page.click("#undo")
+    assert (changed(NOISE, one.fill()) == hole | rectangle(2, 3, 12, 8)).all()
+
+
 @pytest.mark.parametrize(
     ("mode", "known", "words"),
     [
@@ -380,6 +395,9 @@ def test_errors(visit: Callable[..., Visit]) -> None:
     Image.fromarray(NOISE).save("a.png")
     Image.fromarray(NOISE[:10]).save("small.png")
     Image.fromarray(NOISE // 2).save("dark.png")
+    white = np.full((HEIGHT, WIDTH, 4), 255, np.uint8)
+    white[:10, :, 3] = 0
+    Image.fromarray(white).save("white.png")
     Path("text.png").write_text("no picture")
     one = visit()
     assert one.page.is_disabled("input[value=pconv]")
@@ -391,6 +409,7 @@ def test_errors(visit: Callable[..., Visit]) -> None:
     for mask, words in [
         ("small.png", "small.png has 60x10 pixels; wanted 60x40"),
         ("dark.png", "This looks like a photo"),
+        ("white.png", "This mask has no hole: black is the hole"),
         ("text.png", "text.png: not a readable image"),
     ]:
         one.page.set_input_files("#mask", mask)
