@@ -297,7 +297,7 @@ def compare(
     image = read_image(photo)
     marks = HoleMarks(hole_color, tolerance, invert, grow)
     with named_mask_errors(mask or photo):
-        known = known_pixels(read_photo(photo), mask, marks)
+        known = known_pixels(read_photo(photo), mask, marks, name=photo)
     pictures = {"photo with holes": with_holes(image, known)}
     for method in tqdm(names, desc="compare", unit="method", disable=None):
         started = time.perf_counter()

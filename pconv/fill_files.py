@@ -32,8 +32,8 @@ def find_files(names: Iterable[str], *, masks: bool = False) -> list[Path]:
 
     Args:
         names: Files, folders (all pictures in them but hidden ones), and patterns such as
-            ``scans/*.png`` or ``**/*.jpg``; of folders and patterns files called ``…_mask`` and
-            ``…-filled`` are left out if masks are not looked for.
+            ``scans/*.png`` or ``**/*.jpg``; of folders and patterns files called ``…-filled`` are
+            left out, and, if masks are not looked for, those called ``…_mask``.
         masks: Whether masks are looked for.
 
     Raises:
@@ -66,8 +66,8 @@ def match_masks(photos: list[Path], masks: list[Path]) -> list[Path | None]:
         MaskError: If two masks fit one name.
     """
     by_name: dict[str, Path] = {}
-    no_masks = {photo for photo in photos if not _is_called_mask(photo)}
-    for mask in (mask for mask in masks if mask not in no_masks):
+    no_masks = {photo.resolve() for photo in photos if not _is_called_mask(photo)}
+    for mask in (mask for mask in masks if mask.resolve() not in no_masks):
         other = by_name.setdefault(_photo_stem(mask), mask)
         if other != mask:
             raise MaskError(f"{mask}: fits the same photos as {other}; wanted one mask a name")
@@ -136,10 +136,12 @@ def _refuse_masks_among(photos: list[Path], for_all: Path) -> None:
 
     Of folders and patterns files called masks are left out, so here they were named one by one.
     """
-    elsewhere = {photo.stem for photo in photos if photo.parent != for_all.parent}
-    for photo in photos if len(photos) > 1 else []:
-        is_beside = photo.parent == for_all.parent and photo.stem in elsewhere
-        if is_beside or _is_called_mask(photo):
+    stems = Counter(photo.stem for photo in photos)
+    if len(photos) < 2 or _photo_stem(for_all) not in stems:
+        return  # no photo's mask, so it was not the first of such a pattern
+    for photo in photos:
+        is_beside = (photo.parent, photo.suffix) == (for_all.parent, for_all.suffix)
+        if (is_beside and stems[photo.stem] > 1) or _is_called_mask(photo):
             raise ParameterError(
                 f"{photo}: looks like a mask, not a photo; quote the pattern of the masks, as in "
                 "-m 'masks/*.png', or write -m before each"
@@ -183,7 +185,7 @@ def fill_file(job: Job, inpainter: Inpainter, marks: HoleMarks, *, overwrite: bo
     photo = read_photo(photo_path)
     with told_lack_of_memory(photo_path, photo.upright.shape):
         with named_mask_errors(mask_path or photo_path):
-            known = known_pixels(photo, mask_path, marks)
+            known = known_pixels(photo, mask_path, marks, name=photo_path)
             filled = inpainter(photo.upright, known)
         if mask_path is None and marks.colour == TRANSPARENT:
             # A soft eraser leaves pixels half transparent, which a fill that is seen is not.
@@ -248,11 +250,8 @@ def _files(path: Path, name: str, masks: bool) -> list[Path]:
     else:
         matching = map(Path, glob.glob(name, recursive=True))  # noqa: PTH207  # may be absolute
         found = [file for file in matching if file.is_file()]
-    return sorted(file for file in found if masks or _is_photo(file))
-
-
-def _is_photo(file: Path) -> bool:
-    return not _is_called_mask(file) and not file.stem.endswith(_FILLED)
+    wanted = (file for file in found if masks or not _is_called_mask(file))
+    return sorted(file for file in wanted if not file.stem.endswith(_FILLED))
 
 
 def _is_called_mask(file: Path) -> bool:

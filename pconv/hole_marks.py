@@ -23,6 +23,7 @@ TRANSPARENT = "transparent"
 _CHANNELS_WITH_ALPHA = (2, 4)
 # How far JPEG and soft brushes take the colour of a hole, and a soft eraser its alpha.
 _NEARLY, _NEARLY_TRANSPARENT = 100, 254
+_SAME, _BLUR_PX = 16, 16  # levels, and pixels that a blur reaches
 _WORTH_TELLING = 0.1  # times the hole
 
 
@@ -52,7 +53,9 @@ class HoleMarks:
             _rgb(str(self.colour))
 
 
-def known_pixels(photo: Photo, mask: Path | None, marks: HoleMarks) -> Mask:
+def known_pixels(
+    photo: Photo, mask: Path | None, marks: HoleMarks, *, name: Path | str = "the photo"
+) -> Mask:
     """Return where a photograph is known.
 
     Args:
@@ -60,6 +63,7 @@ def known_pixels(photo: Photo, mask: Path | None, marks: HoleMarks) -> Mask:
         mask: The mask file, of the size of the upright photograph; none if a colour in the
             photograph itself marks the holes.
         marks: How holes are marked.
+        name: What the photograph is called in messages.
 
     Returns:
         True where known, shape of the upright photograph.
@@ -70,7 +74,7 @@ def known_pixels(photo: Photo, mask: Path | None, marks: HoleMarks) -> Mask:
     """
     if mask is None and marks.colour is None:
         raise MaskError("no mask and no colour of holes: say where they are")
-    distance, where = None, mask or "the photo"
+    distance, where = None, mask or name
     if marks.colour is None:
         known = read_mask(Path(str(mask)))
     else:
@@ -114,16 +118,20 @@ def _tell_nearly_marked(
     """Warn if the hole goes on in pixels that are nearly of its colour."""
     is_alpha = marks.colour == TRANSPARENT
     tolerance = _NEARLY_TRANSPARENT if is_alpha else _NEARLY
-    nearly = distance <= tolerance
+    nearly = (distance <= tolerance) & known
     least = _WORTH_TELLING * np.count_nonzero(~known)
-    is_photo = 2 * np.count_nonzero(nearly) > nearly.size  # the photo itself is of that colour
-    if is_photo or np.count_nonzero(nearly & known) <= least:
+    is_photo = 2 * np.count_nonzero(nearly) > np.count_nonzero(known)  # of that colour itself
+    if is_photo or np.count_nonzero(nearly) <= least:
         return
     count, parts = cv2.connectedComponents((nearly | ~known).astype(np.uint8))
     has_hole = np.zeros(count, bool)
     has_hole[parts[~known]] = True
-    more = np.count_nonzero(nearly & known & has_hole[parts])
-    if more > least:
+    around = nearly & has_hole[parts]
+    more = np.count_nonzero(around)
+    # A sky beside a white hole goes far; what JPEG or a brush leaves is close to the very colour.
+    close = ~_grown(known & (distance > _SAME), _BLUR_PX)
+    is_blur = is_alpha or np.count_nonzero(around & close) > 0.9 * more
+    if more > least and is_blur:
         log.warning(
             "%s: %d more pixels around the hole are %s %s and stay; a tolerance of %d takes them",
             *(where, more, "partly" if is_alpha else "nearly", marks.colour, tolerance),

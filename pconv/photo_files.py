@@ -128,6 +128,8 @@ def read_photo(path: Path, *, max_pixels: int = MAX_PIXELS) -> Photo:
             chunks=tuple(kept_chunks(path)) if image.format == "PNG" else (),
         )
         has_16_bits = _has_16_bits(image, path)
+        if image.format == "TIFF" and not has_16_bits:  # OpenCV reads every channel
+            _refuse_lost_channels(exif.get(_SAMPLES, 1), len(image.getbands()), path)
         key = image.info.get("transparency")
         pixels = _read_16_bits(path, key) if has_16_bits else _read_8_bits(image)
         # Both libraries turn TIFF files upright, and no others.
@@ -180,7 +182,6 @@ def _refuse_lossy(image: Image.Image, exif: Image.Exif, path: Path) -> None:
         raise ImageError(f"{path}: 32-bit pixels; wanted 8 or 16 bits a channel")
     if image.format == "TIFF":
         _refuse_odd_tiff(exif, path)
-        _refuse_lost_channels(image, exif, path)
 
 
 def _refuse_odd_tiff(exif: Image.Exif, path: Path) -> None:
@@ -197,12 +198,11 @@ def _refuse_odd_tiff(exif: Image.Exif, path: Path) -> None:
         raise ImageError(f"{path}: signed pixels; save it with unsigned ones")
 
 
-def _refuse_lost_channels(image: Image.Image, exif: Image.Exif, path: Path) -> None:
-    bands = image.getbands()
-    if (channels := exif.get(_SAMPLES, 1)) > len(bands):
+def _refuse_lost_channels(channels: int, read: int, path: Path) -> None:
+    if channels > read:
         raise ImageError(
-            f"{path}: {channels} channels, of which only {', '.join(bands)} are read; save it "
-            "without the others, or with the one that is alpha marked as such"
+            f"{path}: {channels} channels, of which only {read} are read; save it without the "
+            "others, or with the one that is alpha marked as such"
         )
 
 

@@ -16,6 +16,10 @@ EXIT_OUT_OF_TIME = 75  # EX_TEMPFAIL of sysexits.h: nothing is wrong, run it aga
 @contextmanager
 def exit_on_sigterm() -> Iterator[None]:
     """Let SIGTERM end the process as Ctrl-C does: what is half done is cleaned away first."""
+    is_main = threading.current_thread() is threading.main_thread()
+    if not is_main or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        yield  # an own handler, or to be ignored
+        return
     old = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
         yield

@@ -119,6 +119,18 @@ class TestFill:
         assert result.exit_code == 0, result.output
         assert sorted(path.name for path in Path("filled").iterdir()) == ["a.png", "b.png"]
 
+    def test_one_folder_again(self) -> None:
+        """Results beside the photos are no masks of a second run, however the folder is named."""
+        write_scene("q/a.png", "q/a_mask.png")
+        for masks in ("q", str(Path("q").resolve())):
+            result = telea("q", "-m", masks)
+            assert result.exit_code == 0, result.output
+        assert sorted(path.name for path in Path("q").iterdir()) == [
+            "a-filled.png",
+            "a.png",
+            "a_mask.png",
+        ]
+
     def test_bad_among_good(self) -> None:
         """A bad file is told, the others are filled, and the status says that one failed."""
         for name in "abcd":

@@ -172,6 +172,7 @@ class TestPlanJobs:
             (["s/a.jpg", "s/b.jpg", "s/b_mask.png"], "s/a_mask.png", "s/b_mask.png"),
             (["a.jpg", "b-mask.png"], "a-mask.png", "b-mask.png"),
             (["s/a.jpg", "s/b.jpg", "m/b.png"], "m/a.png", "m/b.png"),
+            (["t/a.tif", "t/b.tif", "t/b.png"], "t/a.png", "t/b.png"),
         ],
     )
     def test_masks_among_photos(self, photos: list[str], mask: str, refused: str) -> None:
@@ -187,6 +188,8 @@ class TestPlanJobs:
             (["s/a.jpg", "s/b.jpg"], "s/hole.png"),
             (["a.jpg", "s/b.jpg"], "mask.png"),
             (["s/a.jpg", "s/b.jpg"], "m/a_mask.png"),
+            (["2023/a.jpg", "2024/a.jpg"], "2024/logo.png"),
+            (["p/carnival-mask.jpg", "p/b.jpg"], "logo.png"),
         ],
     )
     def test_mask_beside(self, photos: list[str], mask: str) -> None:

@@ -139,6 +139,34 @@ class TestKnownPixels:
         known_pixels(Photo(pixels), None, HoleMarks("magenta", 60 if invert else 0, invert))
         assert caplog.messages == []
 
+    @pytest.mark.parametrize(("ring", "is_told"), [(0.12, True), (0.08, False)])
+    def test_worth_telling(
+        self, ring: float, is_told: bool, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """More than a tenth of the hole is told, also of a hole that is half of the photo."""
+        alpha = np.full((100, 100), 255, np.uint8)
+        alpha.flat[:4000] = 0
+        alpha.flat[4000 : 4000 + int(4000 * ring)] = 200
+        pixels = np.dstack([np.full((100, 100, 3), 90, np.uint8), alpha])
+        known_pixels(Photo(pixels), None, HoleMarks("transparent"), name="cat.png")
+        assert [text.split(":")[0] for text in caplog.messages] == ["cat.png"] * is_told
+
+    def test_sky(self, caplog: pytest.LogCaptureFixture) -> None:
+        """A sky that a white hole lies in is no part of it."""
+        pixels = np.full((100, 100, 3), 90, np.uint8)
+        pixels[:45] = np.linspace(190, 235, 45, dtype=np.uint8)[:, None, None]
+        pixels[10:20, 20:50] = 255
+        known_pixels(Photo(pixels), None, HoleMarks("white"))
+        assert caplog.messages == []
+
+    def test_mostly_of_the_colour(self, caplog: pytest.LogCaptureFixture) -> None:
+        """A photo most of which is nearly of the colour has nothing to tell."""
+        pixels = np.full((100, 100, 3), 90, np.uint8)
+        pixels[:60] = [240, 10, 240]
+        pixels[20:30, 20:50] = [255, 0, 255]
+        known_pixels(Photo(pixels), None, HoleMarks("magenta"))
+        assert caplog.messages == []
+
     @pytest.mark.parametrize("orientation", range(1, 9))
     def test_orientation(self, mask: Path, orientation: int) -> None:
         """The mask fits the photo as it is shown, however it is stored."""

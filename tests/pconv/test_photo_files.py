@@ -351,9 +351,9 @@ class TestReadPhoto:
     @pytest.mark.parametrize(
         ("kind", "extra", "words"),
         [
-            ("rgb", ["unspecified"], "4 channels, of which only R, G, B are read"),
-            ("rgb", ["unassalpha", "unspecified"], "5 channels, of which only R, G, B, A are read"),
-            ("minisblack", ["unspecified"], "2 channels, of which only L are read"),
+            ("rgb", ["unspecified"], "4 channels, of which only 3 are read"),
+            ("rgb", ["unassalpha", "unspecified"], "5 channels, of which only 4 are read"),
+            ("minisblack", ["unspecified"], "2 channels, of which only 1 are read"),
         ],
     )
     def test_more_channels(self, tmp_path: Path, kind: str, extra: list[str], words: str) -> None:
@@ -362,6 +362,13 @@ class TestReadPhoto:
         tifffile.imwrite(tmp_path / "photo.tif", pixels, photometric=kind, extrasamples=extra)
         with pytest.raises(ImageError, match=rf"photo\.tif: {words}"):
             read_photo(tmp_path / "photo.tif")
+
+    def test_more_channels_of_16_bits(self, tmp_path: Path) -> None:
+        """Of 16 bits a fourth channel is kept, whatever it is called."""
+        pixels = noise("u2", 9, 9, 4)
+        options = {"photometric": "rgb", "extrasamples": ["unspecified"]}
+        tifffile.imwrite(tmp_path / "photo.tif", pixels, **options)
+        np.testing.assert_array_equal(read_photo(tmp_path / "photo.tif").pixels, pixels)
 
     def test_signed(self, tmp_path: Path) -> None:
         """A TIFF of signed pixels is refused: Pillow takes -1 for 255."""

@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -19,6 +20,23 @@ class TestExitOnSigterm:
             os.kill(os.getpid(), signal.SIGTERM)
         assert ended.value.code == 128 + signal.SIGTERM
         assert signal.getsignal(signal.SIGTERM) == before
+
+    def test_elsewhere(self) -> None:
+        """In another thread no handler can be set, and an own one, or none, stays."""
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(self.enter).result()
+        before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        try:
+            with exit_on_sigterm():
+                os.kill(os.getpid(), signal.SIGTERM)
+        finally:
+            signal.signal(signal.SIGTERM, before)
+
+    @staticmethod
+    def enter() -> None:
+        """Enter and leave the block."""
+        with exit_on_sigterm():
+            pass
 
 
 class TestStopRequest:

@@ -48,7 +48,9 @@ def finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "models/pconv/log.jsonl").write_text(line + "\n")
     (tmp_path / "reports").mkdir()
     (tmp_path / "reports/table.csv").write_text("method,psnr_hole\ntelea,20.5\n")
-    (tmp_path / "reports/metrics.json").write_text('{"telea": {"ec": {"psnr_hole": 20.5}}}')
+    (tmp_path / "reports/metrics.json").write_text(
+        '{"telea": {"ec": {"psnr_hole": 20.5, "pairs": 4}}}'
+    )
     (tmp_path / "reports/headline.json").write_text('{"all": {"psnr_hole": 21.5}}')
     return tmp_path
 

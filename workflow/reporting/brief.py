@@ -30,7 +30,7 @@ def hole_psnr_table(metrics: Path, models: Path) -> str:
     kinds = [kind for kind in KINDS if any(kind in groups for groups in measured.values())]
     columns = [*kinds, "all"]
     most = {
-        kind: max(groups[kind]["pairs"] for groups in measured.values() if kind in groups)
+        kind: max((g[kind]["pairs"] for g in measured.values() if kind in g), default=0)
         for kind in columns
     }
     rows = [
