@@ -132,7 +132,8 @@ def without_views(tree: ast.AST) -> Iterator[ast.AST]:
 def sections_read(nodes: list[ast.AST]) -> set[str]:
     """Return the sections of params.yaml that code loads; whoever opens the file reads all."""
     calls = [node for node in nodes if isinstance(node, ast.Call)]
-    loaded = [call.args[0] for call in calls if ast.unparse(call.func).endswith("stage_params")]
+    loaders = ("stage_params", "start_stage")
+    loaded = [call.args[0] for call in calls if ast.unparse(call.func).endswith(loaders)]
     opens = any(ast.unparse(call.func).endswith("read_params") for call in calls) or any(
         isinstance(node, ast.Constant) and node.value == "params.yaml" for node in nodes
     )

@@ -13,6 +13,7 @@ import difflib
 import json
 import logging
 from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -509,7 +510,8 @@ def _keep_own_numbers(path: Path, presets: list[Path]) -> None:
     kept = sorted(path.parent.glob(f"{path.stem}.before-*.yaml"))
     if not path.is_file() or _says(path) in map(_says, [*presets, *kept]):
         return
-    copy = path.with_name(f"{path.stem}.before-{len(kept) + 1}.yaml")
+    names = (path.with_name(f"{path.stem}.before-{number}.yaml") for number in count(1))
+    copy = next(name for name in names if not name.exists())
     with atomic_file(copy) as partial:
         partial.write_bytes(path.read_bytes())
     log.warning("%s: its numbers are those of no preset; kept in %s", path, copy)

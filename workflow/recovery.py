@@ -12,13 +12,14 @@ import argparse
 import fcntl
 import json
 import logging
+import math
 import os
 import socket
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from pydantic import ValidationError
 
@@ -33,6 +34,10 @@ log = logging.getLogger(__name__)
 _CLOCK_SKEW_S = 300  # of other machines that share a file system
 _QUEUE_WORKER = "queue-worker"  # of `dvc queue start`
 _LONG_AGO = 1  # not 0, which Snakemake takes for no time at all and compares with nothing
+
+
+class HeldError(DataError):
+    """A folder is another process's."""
 
 
 def recover_dvc(root: Path = Path()) -> None:
@@ -109,23 +114,22 @@ def refuse_beside_snakemake(folder: Path = Path(".snakemake")) -> None:
 
 
 @contextmanager
-def hold(folder: Path) -> Iterator[None]:
+def hold(folder: Path, patience_s: float | None = None) -> Iterator[None]:
     """Have a folder to oneself; wait while another process has it.
 
     A stage outlives an engine that is killed, and two of one stage write the same files.
+
+    Args:
+        folder: Made if it is not there.
+        patience_s: How long to wait; None for as long as it takes.
+
+    Raises:
+        HeldError: If another process has it for longer.
     """
     folder.mkdir(parents=True, exist_ok=True)
     # Not flock: this lock ends with the process, whatever it has started.
     with (folder / "in-use").open("a+", encoding="utf-8") as file:
-        try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError):
-            file.seek(0)
-            holder = file.read().strip() or "another process"
-            log.warning("%s: %s is at work here; waiting for it to end", folder, holder)
-            fcntl.lockf(file, fcntl.LOCK_EX)
-        except OSError:
-            pass  # a file system without such locks
+        _lock(file, folder, math.inf if patience_s is None else time.monotonic() + patience_s)
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}")
         file.flush()
@@ -133,6 +137,25 @@ def hold(folder: Path) -> Iterator[None]:
             yield
         finally:
             file.truncate(0)
+
+
+def _lock(file: TextIO, folder: Path, until: float) -> None:
+    said = ""
+    while True:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except (BlockingIOError, PermissionError):
+            file.seek(0)
+            busy = f"{folder}: {file.read().strip() or 'another process'} is at work here"
+        except OSError:
+            return  # a file system without such locks
+        if time.monotonic() >= until:
+            raise HeldError(f"{busy}; wait until it has ended, or end it, and run this again")
+        if not said:
+            said = busy
+            log.warning("%s; waiting for it to end", said)
+        time.sleep(0.2)
 
 
 def distrust_future(outputs: Iterable[str]) -> None:

@@ -5,20 +5,13 @@ while a long one goes would find the edit recorded as what the results were made
 ends well only if what it was started with still stands.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from pconv.errors import ParameterError
 from workflow.code import code_digests, stage_code
-from workflow.params import (
-    PARAMS_FILE,
-    SECTION_FILES,
-    Params,
-    SectionType,
-    load_params,
-    section_as_written,
-)
+from workflow.params import PARAMS_FILE, Params, SectionType, load_params, section_as_written
 from workflow.recovery import refuse_beside_snakemake
 
 _ROOT = Path(__file__).parents[1]
@@ -33,21 +26,33 @@ def stage_params(section: type[SectionType]) -> Iterator[SectionType]:
             before the context ended.
         DataError: If this is DVC's and Snakemake is at work in the project.
     """
+    params, refuse_edits = start_stage(section)
+    yield params
+    refuse_edits()
+
+
+def start_stage(section: type[SectionType]) -> tuple[SectionType, Callable[[], None]]:
+    """Return a stage's section of ``params.yaml``, and a function that checks that it still stands.
+
+    Raises:
+        ParameterError: If the file is not valid; by the function, if the section or the stage's
+            code was edited meanwhile.
+        DataError: If this is DVC's and Snakemake is at work in the project.
+    """
     refuse_beside_snakemake()
     params = load_params(section)
     stage = next(n for n, f in Params.model_fields.items() if f.annotation is section)
     files = stage_code(f"workflow.stages.{stage}", _ROOT)
     written, code = section_as_written(stage), code_digests(files, _ROOT)
-    yield params
-    now = section_as_written(stage)
-    edited = [f"{PARAMS_FILE}: {stage}.{key}" for key in written if now.get(key) != written[key]]
-    edited += [name for name, digest in code_digests(files, _ROOT).items() if code[name] != digest]
-    if edited:
-        # A Snakemake that was killed meanwhile does not delete what was made. It is older than its
-        # section's file now, and so is made anew.
-        if (file := SECTION_FILES / f"{stage}.json").is_file():
-            file.touch()
-        raise ParameterError(
-            f"{', '.join(edited)}: edited while the stage {stage} ran, so what it made is not "
-            "recorded; take the edit back and run it again, or run it again with the edit"
-        )
+
+    def refuse_edits() -> None:
+        now, digests = section_as_written(stage), code_digests(files, _ROOT)
+        edited = [f"{PARAMS_FILE}: {stage}.{k}" for k in written if now.get(k) != written[k]]
+        edited += [name for name, digest in digests.items() if code[name] != digest]
+        if edited:
+            raise ParameterError(
+                f"{', '.join(edited)}: edited while the stage {stage} ran, so what it made is not "
+                "recorded; take the edit back and run it again, or run it again with the edit"
+            )
+
+    return params, refuse_edits

@@ -509,15 +509,20 @@ class TestFolder:
         assert "valid/gt/\u00dcbung.jpg" in manifest
         assert "valid/or/\u00dcbung/\u00dcbung_0.png" in manifest
 
+    @pytest.mark.parametrize("is_link", [False, True])
     @pytest.mark.parametrize("inside", ["masks", "deep/masks"])
-    def test_masks_among_photographs(self, tmp_path: Path, inside: str) -> None:
-        """Masks that lie in a folder below the photographs are no photographs."""
+    def test_masks_among_photographs(self, tmp_path: Path, inside: str, *, is_link: bool) -> None:
+        """Masks that lie in a folder below the photographs, or a link to one, are none of them."""
         photos = {f"{number}.png": photo(number, form="PNG") for number in range(6)}
         masks = {f"{inside}/{number}.png": mask(number) for number in range(6)}
+        folder = pack(tmp_path / "photos", photos | masks)
+        if is_link:
+            place = tmp_path / "photos" / inside
+            place.symlink_to(place.rename(tmp_path / "elsewhere"))
         manifest = run(
             tmp_path / "raw",
             source="folder",
-            folder_train=pack(tmp_path / "photos", photos | masks),
+            folder_train=folder,
             folder_ec=str(tmp_path / "photos" / inside),
             folder_held_out_share=0.5,
         )
@@ -529,7 +534,7 @@ class TestFolder:
         """A folder with nothing but masks below it is refused as one without photographs."""
         masks = {f"masks/{number}.png": mask(number) for number in range(2)}
         photos = pack(tmp_path / "photos", masks)
-        with pytest.raises(DataError, match=r"photos: holds no image but those of masks"):
+        with pytest.raises(DataError, match=r"photos: holds no image but those of .*masks"):
             run(
                 tmp_path / "raw",
                 source="folder",

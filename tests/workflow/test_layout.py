@@ -45,6 +45,8 @@ class TestFindImages:
         (photos / "deep/back").symlink_to(photos)
         found = [path.relative_to(photos) for path in find_images(photos, with_links=True)]
         assert found == [Path(name) for name in ("0.jpg", "3.jpg", "deep/1.jpg", "more/2.jpg")]
+        (photos / "a-link").symlink_to(photos / "deep")
+        assert [path.relative_to(photos) for path in find_images(photos, with_links=True)] == found
 
     def test_raises(self, tmp_path: Path) -> None:
         """A folder without images is an error that says which suffixes are looked for."""

@@ -243,6 +243,11 @@ class TestUsePreset:
         assert [path.read_text() for path in kept] == own[:2]
         use_preset("params.before-2.yaml")
         assert read_params().augment.images == 8
+        (folder / "params.before-1.yaml").unlink()
+        (folder / "params.yaml").write_text(edited(augment={"images": 9}))
+        use_preset("tiny")
+        kept = [path.read_text() for path in sorted(folder.glob("params.before*"))]
+        assert kept == [edited(augment={"images": 9}), own[1]]
         (folder / "params.yaml").write_text("augment: [")
         use_preset("tiny")
         assert (folder / "params.before-3.yaml").read_text() == "augment: ["

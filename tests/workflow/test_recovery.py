@@ -18,6 +18,7 @@ from pconv.errors import DataError
 from tests.project_copy import ROOT
 from workflow.params import Params, read_params, write_section_files
 from workflow.recovery import (
+    HeldError,
     distrust_future,
     distrust_restored,
     hold,
@@ -192,6 +193,15 @@ class TestHold:
             with hold(tmp_path / "state"):
                 assert end.finished.is_set()
         assert f"process {other.pid} on " in caplog.text
+
+    def test_patience(self, tmp_path: Path) -> None:
+        """Where it takes too long the message says who has it."""
+        with process(Path.cwd(), sys.executable, "-c", HOLD_FOLDER, str(tmp_path)) as other:
+            assert other.stdout is not None
+            assert other.stdout.readline() == "held\n"
+            words = rf"process {other.pid} on .* is at work here"
+            with pytest.raises(HeldError, match=words), hold(tmp_path, 0.3):
+                pytest.fail("two have it")
 
     def test_free(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         """One that nobody has is had at once, and nothing is left to read."""

@@ -5,7 +5,6 @@ import os
 import shutil
 import subprocess
 import sys
-from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -173,6 +172,19 @@ class TestTrainNetworks:
         monkeypatch.setattr(stage, "_train_one", train_one)
         train_networks(PARAMS, **folders, device="cpu", stop_after_s=100)
         assert allowed == [100, 60]
+
+    def test_edited_meanwhile(self, folders: dict[str, Path]) -> None:
+        """What must not be written is not, and what there was before stays."""
+
+        def refuse() -> None:
+            raise ParameterError("edited")
+
+        (folders["out"] / "old").mkdir(parents=True)
+        with pytest.raises(ParameterError):
+            train_networks(PARAMS, **folders, device="cpu", before_writing=refuse)
+        assert [path.name for path in folders["out"].iterdir()] == ["old"]
+        train_networks(PARAMS, **folders, device="cpu", stop_after_s=0)
+        assert sorted(path.name for path in folders["out"].iterdir()) == sorted(PARAMS.kinds)
 
     def test_replaces_the_old(self, folders: dict[str, Path]) -> None:
         """Weights of a kind that is no longer trained do not stay behind."""
@@ -348,7 +360,7 @@ class TestMain:
             for part in (f"--{name.replace('_', '-')}", f"{path}/")
         ]
         monkeypatch.setattr(sys, "argv", ["train", *options, "--stop-after-s", "1000"])
-        monkeypatch.setattr(stage, "stage_params", lambda _: nullcontext(PARAMS))
+        monkeypatch.setattr(stage, "start_stage", lambda _: (PARAMS, lambda: None))
         stage.main()
         assert (folders["out"] / "pconv" / "last.safetensors").is_file()
         assert not list(folders["state"].rglob("*.pt"))

@@ -19,7 +19,7 @@ from workflow.reporting.summary import Summary
 HERO = "hero"
 TRAINING = "training"
 _VISIBLE = (
-    f"Only holes over {MIN_HOLE_SHARE:.0%} of the picture are chosen from, where there are any."
+    f"Holes of less than {MIN_HOLE_SHARE:.0%} of the picture are left out, unless all of them are."
 )
 
 

@@ -56,18 +56,15 @@ def photographs_in_folders(
 
 
 def _photos(folder: Path, others: Sequence[Path]) -> list[Photo]:
-    """Return the photographs in a folder, but for those in the others that lie below it."""
+    """Return the photographs in a folder, but for those that lie in one of the others."""
     root = _existing(folder).resolve()
-    below = [
-        other.resolve().relative_to(root) for other in others if root in other.resolve().parents
-    ]
-    files = [
-        file
-        for file in find_images(folder, with_links=True)
-        if not any(file.relative_to(folder).is_relative_to(other) for other in below)
-    ]
+    apart = [other.resolve() for other in others]
+    apart = [other for other in apart if not root.is_relative_to(other)]
+    found = find_images(folder, with_links=True)
+    lies_in = {place: place.resolve() for place in {file.parent for file in found}}
+    files = [f for f in found if not any(lies_in[f.parent].is_relative_to(o) for o in apart)]
     if not files:
-        raise DataError(f"{folder}: holds no image but those of {', '.join(map(str, below))}")
+        raise DataError(f"{folder}: holds no image but those of {', '.join(map(str, others))}")
     return [
         Photo(file, without_control(composed(name)), _origin(file, folder), _LICENCE)
         for file, name in zip(files, flat_names(files), strict=True)

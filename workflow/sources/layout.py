@@ -9,6 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from pconv.errors import DataError
@@ -102,8 +103,10 @@ def find_validation(root: Path) -> Validation:
 
 def _images_below(root: Path, *, with_links: bool = False) -> list[Path]:
     images = []
-    seen = set()  # a link may lead back to where it lies
-    for folder, subfolders, files in os.walk(root, followlinks=with_links):
+    # Links come last: a folder that is found both ways keeps its own name. One may lead to where
+    # it lies.
+    roots, seen = [str(root)], set()
+    for folder, subfolders, files in chain.from_iterable(map(os.walk, roots)):
         real = os.path.realpath(folder)
         if real in seen:
             subfolders.clear()
@@ -112,6 +115,9 @@ def _images_below(root: Path, *, with_links: bool = False) -> list[Path]:
         # "__MACOSX" holds a shadow "._0.jpg" of each "0.jpg" that is packed on a Mac.
         visible = (name for name in subfolders if not name.startswith((".", "__MACOSX")))
         subfolders[:] = sorted(visible)
+        if with_links:
+            below = (os.path.join(folder, name) for name in subfolders)  # noqa: PTH118
+            roots += filter(os.path.islink, below)
         for name in files:
             path = Path(folder, name)
             is_image = path.suffix.lower() in IMAGE_SUFFIXES and not name.startswith(".")

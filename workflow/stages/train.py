@@ -14,7 +14,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from itertools import pairwise
 from pathlib import Path
@@ -32,13 +32,13 @@ from pconv.plan import Kind, TrainingPlan
 from pconv.progress import Hooks, TrainedRun
 from pconv.ranks import Ranks, open_ranks
 from pconv.resizing import fit_image
-from pconv.stopping import TrainingStopped
+from pconv.stopping import EXIT_OUT_OF_TIME, TrainingStopped
 from pconv.training import run_fingerprint, train
 from workflow.command import run_command
 from workflow.params import TrainParams
-from workflow.recovery import hold
+from workflow.recovery import HeldError, hold
 from workflow.shard_files import shard_files
-from workflow.stage_params import stage_params
+from workflow.stage_params import start_stage
 from workflow.tracking import training_run
 
 log = logging.getLogger(__name__)
@@ -59,6 +59,7 @@ def train_networks(
     state: Path,
     device: str = "auto",
     stop_after_s: float | None = None,
+    before_writing: Callable[[], None] = lambda: None,
 ) -> list[CheckpointFolder]:
     """Train each kind of network in turn, then write all of them at once.
 
@@ -72,13 +73,15 @@ def train_networks(
         state: Folder of checkpoints and decoded data, used again by the next call.
         device: ``cpu``, ``cuda`` or ``auto``.
         stop_after_s: Stop with a checkpoint after so many seconds.
+        before_writing: Called when all is trained; what it raises keeps ``out`` as it is.
 
     Returns:
         The checkpoints. As long as they are there, a finished run that is called again takes no
         step; other code must not take them for an unfinished run of its own.
 
     Raises:
-        DataError: If data is missing or does not fit together.
+        DataError: If data is missing or does not fit together, or if several processes are to train
+            where another training is at work.
         TrainingError: If a loss is not finite.
         SystemExit: If the run was stopped and can be resumed.
     """
@@ -87,7 +90,9 @@ def train_networks(
     ranks = open_ranks(device)
     if params.precision == "bf16" and ranks.device.type == "cpu":
         warn_of_slow_bf16()
-    with hold(state) if ranks.is_first else nullcontext():
+    # Of several processes the others would give up waiting for the first.
+    patience_s = 0 if ranks.world > 1 else stop_after_s
+    with hold(state, patience_s) if ranks.is_first else nullcontext():
         data = _training_set(images, masks, state / "packed", ranks)
         pairs = held_out_pairs(raw, held_out, data.images.shape[1])
         runs = []
@@ -95,6 +100,7 @@ def train_networks(
             left = None if stop_after_s is None else started + stop_after_s - time.monotonic()
             runs.append(_train_one(plan, data, pairs, state / plan.kind, ranks, left))
         if ranks.is_first:
+            before_writing()
             with atomic_folder(out) as unfinished:
                 for run in runs:
                     run.write(unfinished / run.plan.kind)
@@ -247,8 +253,16 @@ def main() -> None:
         "--stop-after-s", type=float, help="stop with a checkpoint and exit status 75"
     )
     options = parser.parse_args()
-    with stage_params(TrainParams) as params:
-        finished = train_networks(params, **vars(options))
+    params, refuse_edits = start_stage(TrainParams)
+    # Before too: what outlived its engine must not take the place of what the next one makes.
+    try:
+        finished = train_networks(params, **vars(options), before_writing=refuse_edits)
+    except HeldError as error:
+        if options.stop_after_s is None:
+            raise
+        sys.stderr.write(f"{error}\n")
+        raise SystemExit(EXIT_OUT_OF_TIME) from error
+    refuse_edits()
     for checkpoints in finished:  # only now: an edit while it ran would have ended it
         checkpoints.clear()
 
