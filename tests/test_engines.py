@@ -9,7 +9,10 @@ import os
 import re
 import shutil
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -73,6 +76,27 @@ def with_followers(root: Path, names: set[str]) -> set[str]:
             if any(is_within(path, output) for path in stage.inputs for output in made)
         }
     return found
+
+
+@contextmanager
+def edited_params(
+    folder: Path, section: str, key: str, change: Callable[[Any], object]
+) -> Iterator[None]:
+    """Change one parameter of a clone until the block ends."""
+    path = folder / "params.yaml"
+    before = path.read_text()
+    content = yaml.safe_load(before)
+    content[section][key] = change(content[section][key])
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
+    try:
+        yield
+    finally:
+        path.write_text(before)
+
+
+def one_more(number: int) -> int:
+    """Return the number after this one."""
+    return number + 1
 
 
 @pytest.fixture(scope="module")
@@ -175,30 +199,17 @@ def test_edited_code(settled: Path, file: str, stages: set[str]) -> None:
 
 def test_edited_params(settled: Path) -> None:
     """After an edit of params.yaml both engines name the stage whose section it is."""
-    path = settled / "params.yaml"
-    before = path.read_text()
-    content = yaml.safe_load(before)
-    content["report"]["bootstrap_draws"] += 1
-    path.write_text(yaml.safe_dump(content, sort_keys=False))
-    try:
+    with edited_params(settled, "report", "bootstrap_draws", one_more):
         assert changed_for_dvc(settled) == {"report"}
         assert planned_by_snakemake(settled) == {"report"}
-    finally:
-        path.write_text(before)
 
 
 def test_what_was_computed_before_comes_back(settled: Path) -> None:
     """After an edit and back, DVC takes the results from its cache: nothing is computed again."""
-    path = settled / "params.yaml"
-    before, results, record = path.read_text(), digests(settled), (settled / "dvc.lock").read_text()
-    content = yaml.safe_load(before)
-    content["report"]["bootstrap_draws"] += 1
-    path.write_text(yaml.safe_dump(content, sort_keys=False))
-    try:
+    results, record = digests(settled), (settled / "dvc.lock").read_text()
+    with edited_params(settled, "report", "bootstrap_draws", one_more):
         assert "Running stage 'report'" in run(settled, "dvc", "repro")
         assert digests(settled) != results
-    finally:
-        path.write_text(before)
     output = run(settled, "dvc", "repro")
     assert re.findall(r"Running stage '(\w+)'", output) == ["check"]
     assert "Stage 'report' is cached - skipping run, checking out outputs" in output
@@ -208,50 +219,33 @@ def test_what_was_computed_before_comes_back(settled: Path) -> None:
 
 def test_more_masks_to_evaluate_on(by_dvc: Path) -> None:
     """With another number of validation masks DVC makes masks, and trains no network."""
-    path = by_dvc / "params.yaml"
-    before = path.read_text()
-    content = yaml.safe_load(before)
-    content["masks"]["valid"] += 3
-    path.write_text(yaml.safe_dump(content, sort_keys=False))
     try:
-        output = run(by_dvc, "dvc", "repro", "train", "sample")
+        with edited_params(by_dvc, "masks", "valid", lambda count: count + 3):
+            output = run(by_dvc, "dvc", "repro", "train", "sample")
         assert set(re.findall(r"Running stage '(\w+)'", output)) == {"masks", "sample"}
     finally:
-        path.write_text(before)
         run(by_dvc, "dvc", "repro")
 
 
 def test_snakemake_after_a_restored_run(settled: Path) -> None:
     """What DVC brought back from its cache is not taken for what was run last."""
-    path = settled / "params.yaml"
-    before = path.read_text()
-    content = yaml.safe_load(before)
-    content["report"]["bootstrap_draws"] += 1
-    other = yaml.safe_dump(content, sort_keys=False)
     try:
-        for text in (other, before):
-            path.write_text(text)
+        with edited_params(settled, "report", "bootstrap_draws", one_more):
             run(settled, "dvc", "repro", "report")
-        path.write_text(other)
-        assert planned_by_snakemake(settled) == {"report"}
+        run(settled, "dvc", "repro", "report")
+        with edited_params(settled, "report", "bootstrap_draws", one_more):
+            assert planned_by_snakemake(settled) == {"report"}
     finally:
-        path.write_text(before)
         run(settled, "snakemake", "-j2", "evaluate")
 
 
 def test_missing_weights_cost_nothing(settled: Path) -> None:
     """Snakemake tells that a file of weights is missing before it deletes the network."""
-    path = settled / "params.yaml"
-    before, results = path.read_text(), digests(settled)
-    content = yaml.safe_load(before)
-    content["train"]["initial_weights"] = "absent.safetensors"
-    path.write_text(yaml.safe_dump(content, sort_keys=False))
-    try:
+    results = digests(settled)
+    with edited_params(settled, "train", "initial_weights", lambda _: "absent.safetensors"):
         told = run(settled, "snakemake", "-j2", "evaluate", fails=True)
         assert "there is no file absent.safetensors" in told
         assert digests(settled) == results
-    finally:
-        path.write_text(before)
 
 
 def test_bad_params_stop_both(settled: Path) -> None:

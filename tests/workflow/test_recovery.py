@@ -80,11 +80,11 @@ def process(cwd: Path, *command: str) -> Iterator[subprocess.Popen[str]]:
 
 
 @contextmanager
-def living_dvc(folder: Path, *start: str) -> Iterator[None]:
-    """A program that looks like `dvc repro` and is at work in a folder until the block ends."""
+def living_dvc(folder: Path, *words: str) -> Iterator[None]:
+    """A program that looks like DVC and is at work in a folder until the block ends."""
     for name in ("dvc", "dvc.py"):  # the second for `python -m dvc`
         (folder / name).write_text("import sys; print('runs', flush=True); sys.stdin.read()")
-    with process(folder, sys.executable, *start, "repro") as running:
+    with process(folder, sys.executable, *words) as running:
         assert running.stdout is not None
         assert running.stdout.readline() == "runs\n"
         yield
@@ -144,7 +144,7 @@ class TestRecoverDvc:
     def test_living_dvc(self, project: Path, start: tuple[str, ...]) -> None:
         """While a DVC is at work in the project its files are its own."""
         (project / "dvc.lock").write_text("stages: [")
-        with living_dvc(project, *start):
+        with living_dvc(project, *start, "repro"):
             recover_dvc(project)
             assert (project / "dvc.lock").read_text() == "stages: ["
         recover_dvc(project)
@@ -153,7 +153,7 @@ class TestRecoverDvc:
     def test_dvc_elsewhere(self, project: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
         """A DVC that is at work in another folder keeps nobody from mending this one."""
         (project / "dvc.lock").write_text("stages: [")
-        with living_dvc(tmp_path_factory.mktemp("another"), "dvc"):
+        with living_dvc(tmp_path_factory.mktemp("another"), "dvc", "repro"):
             recover_dvc(project)
         assert not (project / "dvc.lock").exists()
 
@@ -218,7 +218,7 @@ class TestRefuse:
     def test_beside_dvc(self, project: Path) -> None:
         """Snakemake does not run beside a DVC in the same project."""
         refuse_beside_dvc(project)
-        with living_dvc(project, "dvc"), pytest.raises(DataError, match="DVC is at work"):
+        with living_dvc(project, "dvc", "repro"), pytest.raises(DataError, match="DVC is at work"):
             refuse_beside_dvc(project)
 
     @pytest.mark.parametrize(
@@ -227,11 +227,7 @@ class TestRefuse:
     def test_beside_the_queue(self, project: Path, folder: str, words: list[str]) -> None:
         """It does beside queued experiments, which run in folders of their own."""
         (project / folder).mkdir(parents=True, exist_ok=True)
-        program = project / "dvc"
-        program.write_text("import sys; print('runs', flush=True); sys.stdin.read()")
-        with process(project / folder, sys.executable, str(program), *words) as running:
-            assert running.stdout is not None
-            assert running.stdout.readline() == "runs\n"
+        with living_dvc(project / folder, "dvc", *words):
             refuse_beside_dvc(project)
 
     def test_beside_snakemake(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
