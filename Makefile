@@ -62,7 +62,7 @@ check: install ## format, lint, security, types, spelling and the graph
 	python -m workflow.code
 
 use: install ## switch params.yaml to PRESET
-	python -m workflow.params use $(PRESET)
+	python -m workflow.presets $(PRESET)
 
 report: install ## print where the report lies, making it if need be
 	dvc repro report

@@ -20,7 +20,7 @@ from PIL import Image
 
 from benchmarks.record import Table, add_json_option, finish
 from benchmarks.stage_runs import SHARDS, cpu_rates, stage_table
-from workflow.params import AugmentParams
+from workflow.sections import AugmentParams
 from workflow.shards import Shard
 from workflow.stages.augment import augment_photos, make_variants, training_photos
 

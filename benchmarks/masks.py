@@ -19,7 +19,7 @@ from benchmarks.record import Table, add_json_option, finish
 from benchmarks.stage_runs import SHARDS, cpu_rates, stage_table
 from pconv.mask_shapes import borders, brush, to_bucket
 from pconv.masks import Mask, blocks, random_walk, rectangles, silhouettes, strokes
-from workflow.params import MasksParams
+from workflow.sections import MasksParams
 from workflow.shards import Shard
 from workflow.stages.masks import MaskFolders, make_masks
 

@@ -26,7 +26,7 @@ def clone(folder: Path, preset: str = "tiny") -> Path:
             shutil.copy(ROOT / name, target)
     run(folder, "git", "init", "-q")
     run(folder, "git", "-c", "user.name=t", "-c", "user.email=t@t", "add", "-A")
-    run(folder, sys.executable, "-m", "workflow.params", "use", preset)
+    run(folder, sys.executable, "-m", "workflow.presets", preset)
     return folder
 
 

@@ -12,7 +12,7 @@ import yaml
 
 from workflow.code import WITHOUT_EFFECT, is_code, stage_code, wrong_code_deps
 from workflow.graph import Stage, is_within, load_stages
-from workflow.params import Params
+from workflow.sections import Params
 
 ROOT = Path(__file__).parent.parent
 STAGES = load_stages(ROOT / "dvc.yaml")
@@ -130,8 +130,8 @@ def test_closure_notices_a_package(tmp_path: Path) -> None:
 
 
 def test_params_have_no_defaults() -> None:
-    """params.py may be left out of deps only as long as every value comes from params.yaml."""
-    assert "workflow/params.py" in WITHOUT_EFFECT
+    """sections.py may be left out of deps only while every value comes from params.yaml."""
+    assert "workflow/sections.py" in WITHOUT_EFFECT
     for name, field in Params.model_fields.items():
         section = field.annotation
         assert section is not None

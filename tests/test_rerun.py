@@ -23,7 +23,7 @@ from dvc.repo.reproduce import plan_repro
 from tests.project_copy import write_stand_ins
 from workflow.code import is_code, stage_code
 from workflow.graph import load_stages
-from workflow.params import Params
+from workflow.sections import Params
 
 ROOT = Path(__file__).parent.parent
 SECTION_OF = {field.annotation.__name__: name for name, field in Params.model_fields.items()}

@@ -27,7 +27,8 @@ from pconv.atomic import atomic_file
 from pconv.errors import DataError
 from workflow.command import run_command
 from workflow.dvc_record import DVC_RECORD, recorded_section, recorded_stages
-from workflow.params import SECTION_FILES, Params, Section
+from workflow.params import SECTION_FILES
+from workflow.sections import Params, Section
 
 log = logging.getLogger(__name__)
 

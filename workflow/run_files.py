@@ -19,8 +19,9 @@ from workflow.code import is_code
 from workflow.dvc_record import DVC_RECORD, recorded_section, recorded_stages
 from workflow.graph import DVC_FILE, load_stages
 from workflow.networks import NETWORKS
-from workflow.params import Params, TrainParams, read_params
+from workflow.params import read_params
 from workflow.reporting.provenance import dvc_hash
+from workflow.sections import Params, TrainParams
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,9 @@ from math import isfinite
 from typing import Any
 
 from pconv.errors import PConvError
-from workflow.params import PRESETS, Params, read_params
+from workflow.params import read_params
+from workflow.presets import PRESETS
+from workflow.sections import Params
 
 _NAMED_CHANGES = 3
 _DECIDE_A_TRAINING = ("download", "augment", "masks", "train")

@@ -11,8 +11,9 @@ from pathlib import Path
 
 from pconv.errors import ParameterError
 from workflow.code import code_digests, stage_code
-from workflow.params import PARAMS_FILE, Params, SectionType, load_params, section_as_written
+from workflow.params import PARAMS_FILE, SectionType, load_params, section_as_written
 from workflow.recovery import refuse_beside_snakemake
+from workflow.sections import Params
 
 _ROOT = Path(__file__).parents[1]
 

@@ -29,8 +29,9 @@ from pconv.errors import DataError, ParameterError
 from pconv.losses import LossWeights
 from workflow.command import run_command
 from workflow.networks import weights_file
-from workflow.params import Params, TrainParams, read_params
+from workflow.params import read_params
 from workflow.reporting.brief import KINDS_LEGEND, hole_psnr_table
+from workflow.sections import Params, TrainParams
 from workflow.sources.archives import Limits, unpack
 
 TITLE = "A run at the paper's scale"

@@ -114,6 +114,6 @@ def test_bad_preset(tmp_path: Path, unchanged: Callable[[], None], note: Note) -
     (tmp_path / "params.yaml").write_text(GOOD)
     (tmp_path / "mine.yaml").write_text(edited("train", "epochz", 3))
     unchanged()
-    check_refused(module("workflow.params", "use", "mine.yaml"), "mine.yaml", "train.epochz")
-    check_refused(module("workflow.params", "use", "papr"), "papr", "no such preset")
+    check_refused(module("workflow.presets", "mine.yaml"), "mine.yaml", "train.epochz")
+    check_refused(module("workflow.presets", "papr"), "papr", "no such preset")
     note(AREA, "unknown key", "refused, one line, status 2", times=2)

@@ -10,7 +10,7 @@ import pytest
 from pconv.errors import DataError, ImageError
 from pconv.images import read_image, write_image
 from tests.interrupted import kill_when
-from workflow.params import AugmentParams
+from workflow.sections import AugmentParams
 from workflow.shards import Shard
 from workflow.stages.augment import augment_photos, main, make_variants, ranges_of
 
@@ -109,7 +109,7 @@ class TestAugmentPhotos:
         out = tmp_path / "out"
         code = (
             "from pathlib import Path\n"
-            "from workflow.params import AugmentParams\n"
+            "from workflow.sections import AugmentParams\n"
             "from workflow.shards import Shard\n"
             "from workflow.stages.augment import augment_photos\n"
             f"augment_photos(AugmentParams(**{params.model_dump()!r}), raw=Path({str(raw)!r}),"

@@ -18,7 +18,8 @@ from PIL import Image
 from pconv.errors import ArchiveError, DataError, MaskError, ParameterError
 from pconv.images import read_image, read_mask
 from tests.interrupted import kill_when
-from workflow.params import DownloadParams, read_params
+from workflow.params import read_params
+from workflow.sections import DownloadParams
 from workflow.sources import icme
 from workflow.stages.download import download
 
@@ -386,7 +387,7 @@ class TestChallenge:
         settings = challenge(tmp_path / "in", training(40), validation())
         run(tmp_path / "whole", **settings)
         code = (
-            "from pathlib import Path; from workflow.params import DownloadParams; "
+            "from pathlib import Path; from workflow.sections import DownloadParams; "
             "from workflow.stages.download import download; "
             f"download(DownloadParams(**{SETTINGS | settings!r}), "
             f"out=Path({str(tmp_path / 'raw')!r}))"

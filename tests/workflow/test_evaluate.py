@@ -28,7 +28,8 @@ from tests.interrupted import ROOT, kill_when
 from workflow.fills import fill_pairs, images_01, masks_01, network_outputs, to_pixels
 from workflow.networks import is_network, network_names
 from workflow.pairs import Pair, load_pair, read_pairs, write_pairs
-from workflow.params import EvaluateParams, load_params
+from workflow.params import load_params
+from workflow.sections import EvaluateParams
 from workflow.shards import Shard
 from workflow.stages import evaluate
 from workflow.stages.evaluate import COLUMNS, OF_COMPOSITE, Job, Plan, evaluate_pairs

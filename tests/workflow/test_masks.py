@@ -13,7 +13,8 @@ from pconv.errors import DataError, MaskError, ParameterError
 from pconv.images import read_mask, write_mask
 from tests.interrupted import ROOT, kill_when
 from workflow.kinds_table import KINDS_FILE
-from workflow.params import MasksParams, read_params
+from workflow.params import read_params
+from workflow.sections import MasksParams
 from workflow.shards import Shard
 from workflow.stages.masks import MaskFolders, draw_mask, given_masks, main, make_masks
 
@@ -149,7 +150,7 @@ class TestMakeMasks:
         params = masks_params(train=1600, size_px=64)
         code = (
             "from pathlib import Path\n"
-            "from workflow.params import MasksParams\n"
+            "from workflow.sections import MasksParams\n"
             "from workflow.shards import Shard\n"
             "from workflow.stages.masks import MaskFolders, make_masks\n"
             f"root = Path({str(tmp_path)!r})\n"

@@ -9,18 +9,11 @@ import pytest
 import yaml
 
 from pconv.errors import ParameterError
-from workflow import params
+from workflow import sections
 from workflow.pairs import GENERATED_KINDS
-from workflow.params import (
-    PRESETS,
-    AugmentParams,
-    MasksParams,
-    Params,
-    Section,
-    load_params,
-    read_params,
-    use_preset,
-)
+from workflow.params import load_params, read_params
+from workflow.presets import PRESETS, use_preset
+from workflow.sections import AugmentParams, MasksParams, Params, Section
 
 ROOT = Path(__file__).parent.parent.parent
 SAMPLE = (ROOT / PRESETS / "sample.yaml").read_text()
@@ -91,7 +84,7 @@ def test_descriptions() -> None:
 
 def test_sampled_kinds() -> None:
     """The kinds that masks.kinds must name are those that the sample is drawn of."""
-    assert params._SAMPLED_KINDS == GENERATED_KINDS
+    assert sections._SAMPLED_KINDS == GENERATED_KINDS
 
 
 class TestReadParams:

@@ -16,7 +16,7 @@ import yaml
 
 from pconv.errors import DataError
 from tests.project_copy import ROOT
-from workflow.params import Params, read_params, write_section_files
+from workflow.params import read_params, write_section_files
 from workflow.recovery import (
     HeldError,
     distrust_future,
@@ -26,6 +26,7 @@ from workflow.recovery import (
     refuse_beside_dvc,
     refuse_beside_snakemake,
 )
+from workflow.sections import Params
 
 HOLD = """
 import sys

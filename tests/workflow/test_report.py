@@ -26,7 +26,6 @@ from pconv.unet import build_unet
 from pconv.weights import save_weights
 from workflow.fills import fill_pairs
 from workflow.pairs import KINDS, Pair, read_pairs, write_pairs
-from workflow.params import ReportParams
 from workflow.reporting import examples, gallery, pictures, provenance
 from workflow.reporting.charts import curves_figure, share_figure
 from workflow.reporting.curves import read_curves
@@ -44,6 +43,7 @@ from workflow.reporting.page import Shown, Wipe, _first_layer
 from workflow.reporting.statistics import MIN_PHOTOS
 from workflow.reporting.summary import compare, summarise
 from workflow.reporting.tables import Cell, Table, comparison_tables, group_table, share_table
+from workflow.sections import ReportParams
 from workflow.stages.report import Inputs, Outputs, main, write_report
 
 SIZE_PX = 32

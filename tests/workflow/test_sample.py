@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pconv.errors import DataError
 from pconv.images import read_mask, write_image, write_mask
 from workflow.pairs import GENERATED_KINDS, Pair, largest_remainder, load_pair, read_pairs
-from workflow.params import SampleParams
+from workflow.sections import SampleParams
 from workflow.stages.sample import draw_generated, draw_stratified, sample
 
 SIZE_PX = 16

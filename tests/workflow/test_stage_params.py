@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from pconv.errors import ParameterError
-from workflow.params import MasksParams, TrainParams, read_params, use_preset
+from workflow.params import read_params
+from workflow.presets import use_preset
+from workflow.sections import MasksParams, TrainParams
 from workflow.stage_params import stage_params
 
 ROOT = Path(__file__).parents[2]

@@ -22,7 +22,7 @@ from pconv.training import code_modules
 from pconv.weights import load_weights
 from pconv.weights_header import read_about
 from workflow.code import stage_code
-from workflow.params import TrainParams
+from workflow.sections import TrainParams
 from workflow.stages import train as stage
 from workflow.stages.train import (
     by_name,

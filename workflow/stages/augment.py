@@ -15,7 +15,7 @@ from pconv.augment import Ranges, augment, reduced, useful_side_px
 from pconv.errors import DataError
 from pconv.images import read_image, write_image
 from workflow.command import run_command
-from workflow.params import AugmentParams
+from workflow.sections import AugmentParams
 from workflow.shards import Shard, add_shard_options, chosen_shards, for_each_shard
 from workflow.stage_params import stage_params
 

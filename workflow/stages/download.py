@@ -12,7 +12,7 @@ from pconv.atomic import atomic_folder
 from pconv.errors import DataError
 from workflow.command import run_command
 from workflow.pairs import RAW_KINDS
-from workflow.params import DownloadParams
+from workflow.sections import DownloadParams
 from workflow.sources.account import Account
 from workflow.sources.archives import Limits
 from workflow.sources.bring import (

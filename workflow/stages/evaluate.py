@@ -36,7 +36,7 @@ from workflow.fills import (
 from workflow.kept import KeptBatches, identity
 from workflow.networks import MIRRORED, is_network, network_names, weights_file
 from workflow.pairs import Pair, load_pair, mask_file, read_pairs, subset
-from workflow.params import EvaluateParams
+from workflow.sections import EvaluateParams
 from workflow.shards import (
     Shard,
     add_shard_options,

@@ -20,7 +20,7 @@ from pconv.mask_shapes import borders, brush, to_bucket, vary
 from pconv.masks import Mask, blocks, random_walk, rectangles, strokes
 from workflow.command import run_command
 from workflow.kinds_table import KINDS_FILE, write_kinds
-from workflow.params import MasksParams
+from workflow.sections import MasksParams
 from workflow.shards import Shard, add_shard_options, chosen_shards, for_each_shard
 from workflow.sources.layout import find_images
 from workflow.stage_params import stage_params

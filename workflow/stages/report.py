@@ -16,7 +16,6 @@ import pandas as pd
 from pconv.atomic import atomic_file, atomic_folder
 from workflow.command import run_command
 from workflow.pairs import read_pairs
-from workflow.params import ReportParams
 from workflow.reporting import gallery, provenance, tables
 from workflow.reporting.charts import share_csv
 from workflow.reporting.curves import read_curves
@@ -33,6 +32,7 @@ from workflow.reporting.words import (
     lead_sentences,
     phase_sentences,
 )
+from workflow.sections import ReportParams
 from workflow.stage_params import stage_params
 from workflow.tracking import log_report
 

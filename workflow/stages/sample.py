@@ -30,7 +30,7 @@ from workflow.pairs import (
     write_pairs,
 )
 from workflow.parallel import map_items
-from workflow.params import SampleParams
+from workflow.sections import SampleParams
 from workflow.shard_files import shard_files
 from workflow.stage_params import stage_params
 

@@ -35,8 +35,8 @@ from pconv.resizing import fit_image
 from pconv.stopping import EXIT_OUT_OF_TIME, TrainingStopped
 from pconv.training import run_fingerprint, train
 from workflow.command import run_command
-from workflow.params import TrainParams
 from workflow.recovery import HeldError, hold
+from workflow.sections import TrainParams
 from workflow.shard_files import shard_files
 from workflow.stage_params import start_stage
 from workflow.tracking import training_run
