@@ -389,14 +389,7 @@ def main(argv: list[str] | None = None) -> None:
         Table(HEADING, rows(trials, batch, peak_rate), words=3, title=title)
         for batch, trials, title in measured
     ]
-    finish(
-        "benchmarks.network",
-        tables,
-        packages=["torch"],
-        notes=notes,
-        out=args.json,
-        argv=argv,
-    )
+    finish("benchmarks.network", tables, packages=["torch"], notes=notes, out=args.json, argv=argv)
 
 
 if __name__ == "__main__":

@@ -32,6 +32,7 @@ WITHOUT_EFFECT = {
     "workflow/sections.py",
     "workflow/recovery.py",
     "workflow/stage_params.py",
+    "workflow/mlflow_store.py",
     "workflow/tracking.py",
     "workflow/graph.py",
     "workflow/command.py",

@@ -1,21 +1,19 @@
-"""MLflow as the view of a run; the record is in files. Imports MLflow, as `workflow.serving` does.
+"""MLflow as the view of a run; the record is in files.
 
 A run is found again by its fingerprint (the hash of what was trained on which data), so a
 training that was interrupted, and the report that comes after it, write into the run that was
 opened first, and no run id is an output of the pipeline. Nothing here fails a stage or holds it
 up: messages go through an `Outbox`. What does not get through is delivered by the stage report,
 or by ``python -m workflow.tracking sync``: from the files, and nothing twice.
+
+Besides this module only `workflow.mlflow_store` and `workflow.serving` import MLflow.
 """
 
 import argparse
 import json
 import logging
 import math
-import os
-import shutil
-import tempfile
 import time
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial, wraps
@@ -28,6 +26,15 @@ from numpy.typing import NDArray
 
 from pconv.errors import DataError
 from workflow.command import run_command
+from workflow.mlflow_store import (
+    DESCRIPTION,
+    experiment_id,
+    sole_writer,
+    store_client,
+    tell_undelivered,
+    tracking_uri,
+    upload_model,
+)
 from workflow.outbox import Outbox
 from workflow.params import MODELS
 from workflow.reporting.brief import hole_psnr_table
@@ -42,7 +49,6 @@ from workflow.run_files import (
     sha256,
 )
 from workflow.run_text import (
-    ABOUT_EXPERIMENT,
     ABOUT_MODEL,
     Record,
     as_yaml,
@@ -54,36 +60,21 @@ from workflow.run_text import (
     numbers,
     run_name,
 )
-from workflow.sqlite_store import SQLITE, sole_writer
 
 log = logging.getLogger(__name__)
 
-DEFAULT_STORE = f"{SQLITE}mlflow.db"
-EXPERIMENT = "pconv"
 REPORTS = Path("reports")
 BEST = "best"  # the alias
 
 Arguments = ParamSpec("Arguments")
 
-_SETTINGS = {
-    # The outbox tries again; left to itself MLflow waits many minutes for one answer.
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "DO_NOT_TRACK": "true",
-}
-# They tell at length what the outbox tells in one line, or what nobody asked.
-_QUIET = ("alembic", "mlflow.store.db", "mlflow.system_metrics", "urllib3.connectionpool")
-_SERVING = Path(__file__).with_name("serving.py")
-_MODEL_NEEDS = ["torch", "numpy", "opencv-python-headless", "pillow", "safetensors", "pandas"]
 _MAX_TEXT = 6000  # of a parameter's value
 _WITNESS = "train/total"  # tells which epochs a run has
 _METRICS, _HEADLINE = "metrics.json", "headline.json"
 _REPORT_FILES = ["index.html", "table.md", "table.csv", _METRICS, _HEADLINE]
 _REPORT_FILES += ["curves.csv", "figures"]
 _TABLE = "table.json"  # in the form in which MLflow shows tables
-_NOTE, _NOTE_HASH = "mlflow.note.content", "note.sha256"
+_NOTE_HASH = "note.sha256"
 _WEIGHTS_HASH = "weights.sha256"
 # Sections of params.yaml that say how a training is measured. It may be measured again with others,
 # and MLflow keeps a parameter's first value for good; so they are tags.
@@ -118,7 +109,7 @@ class Run:
         self._ended_at = 0
         self._is_training = is_training
         self._machine: Any = None
-        self._outbox = Outbox(partial(self._open, fingerprint, name), tell=_tell)
+        self._outbox = Outbox(partial(self._open, fingerprint, name), tell=tell_undelivered)
 
     @_posted
     def log_params(self, params: Mapping[str, object]) -> None:
@@ -204,10 +195,10 @@ class Run:
         ``{run}`` and ``{experiment}`` become MLflow's numbers of them.
         """
         tags = self._client.get_run(self._id).data.tags
-        if _NOTE in tags and sha256(tags[_NOTE].encode()) != tags.get(_NOTE_HASH):
+        if DESCRIPTION in tags and sha256(tags[DESCRIPTION].encode()) != tags.get(_NOTE_HASH):
             return
         text = text.replace("{run}", self._id).replace("{experiment}", self._experiment)
-        self._set_tags({_NOTE: text, _NOTE_HASH: sha256(text.encode())})
+        self._set_tags({DESCRIPTION: text, _NOTE_HASH: sha256(text.encode())})
 
     @_posted
     def log_model(self, weights: Path, name: str, about: str, tags: Mapping[str, str]) -> None:
@@ -227,7 +218,7 @@ class Run:
         else:
             if not client.search_registered_models(f"name='{name}'"):
                 client.create_registered_model(name, description=ABOUT_MODEL.format(name=name))
-            model = self._upload_model(weights)
+            model = upload_model(self._id, weights)
             version = client.create_model_version(
                 name,
                 model.model_uri,
@@ -257,11 +248,11 @@ class Run:
 
     def _open(self, fingerprint: str, name: str) -> None:
         # Else two processes look for it, find none and open one each.
-        with sole_writer(tracking_uri()):
-            self._find_or_create(_client(), fingerprint, name)
+        with sole_writer():
+            self._find_or_create(store_client(), fingerprint, name)
 
     def _find_or_create(self, client: Any, fingerprint: str, name: str) -> None:
-        self._experiment = _experiment_id(client)
+        self._experiment = experiment_id(client)
         query = f"tags.fingerprint = '{fingerprint}'"
         found = client.search_runs([self._experiment], query, max_results=1)
         if found:
@@ -296,32 +287,6 @@ class Run:
         metrics = [Metric(k, v, now, step) for step, row in rows for k, v in row.items()]
         for start in range(0, len(metrics), 1000):  # the server takes 1000 a call
             self._client.log_batch(self._id, metrics=metrics[start : start + 1000])
-
-    def _upload_model(self, weights: Path) -> Any:
-        import mlflow
-        from mlflow.models import ModelSignature
-        from mlflow.types.schema import ColSpec, DataType, Schema
-
-        files = [ColSpec(DataType.binary, name) for name in ("image", "mask")]
-        answer = [ColSpec(DataType.string, "image")]
-        mlflow.set_tracking_uri(tracking_uri())
-        with (
-            mlflow.start_run(run_id=self._id, log_system_metrics=False),
-            warnings.catch_warnings(),
-            tempfile.TemporaryDirectory() as folder,
-        ):
-            # DVC's cache may be linked to, and MLflow refuses a link.
-            copy = shutil.copy(weights, folder)
-            # MLflow puts a colour before it.
-            warnings.filterwarnings("ignore", r".*An input example was not provided")
-            return mlflow.pyfunc.log_model(
-                name="network",
-                python_model=str(_SERVING),
-                artifacts={"weights": copy},
-                code_paths=[str(_SERVING.parent.parent / "pconv")],
-                signature=ModelSignature(Schema(files), Schema(answer)),
-                pip_requirements=_MODEL_NEEDS,
-            )
 
 
 @contextmanager
@@ -383,11 +348,6 @@ def log_report(models: Path = MODELS, reports: Path = REPORTS) -> bool:
     return all(done)
 
 
-def tracking_uri() -> str:
-    """Return where runs are logged: ``MLFLOW_TRACKING_URI``, or the SQLite file of this folder."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_STORE
-
-
 def _log_finished(training: Trained, reports: Path | None) -> bool:
     text = partial(description, training.params, training.fingerprint)
     with open_run(training.fingerprint, _name(training), is_training=False) as run:
@@ -427,72 +387,6 @@ def _texts(nested: Mapping[str, object]) -> dict[str, str]:
 
 def _name(training: Training) -> str:
     return run_name(training.params, training.kind, training.fingerprint)
-
-
-def _client() -> Any:
-    for key, value in _SETTINGS.items():
-        os.environ.setdefault(key, value)
-    from mlflow import MlflowClient
-
-    for name in _QUIET:
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-    return MlflowClient(tracking_uri())  # makes the tables where there are none
-
-
-def _experiment_id(client: Any) -> str:
-    from mlflow.exceptions import MlflowException
-    from mlflow.utils.file_utils import local_file_uri_to_path
-    from mlflow.utils.uri import is_local_uri
-
-    beside = _artifacts_beside(tracking_uri())
-    experiment = client.get_experiment_by_name(EXPERIMENT)
-    if experiment is None:
-        # Without its kind MLflow asks whoever opens the page, and shows that of chat bots.
-        tags = {_NOTE: ABOUT_EXPERIMENT, "mlflow.experimentKind": "custom_model_development"}
-        try:
-            location = beside.as_uri() if beside else None
-            return str(client.create_experiment(EXPERIMENT, location, tags=tags))
-        except MlflowException:  # another process was quicker
-            experiment = client.get_experiment_by_name(EXPERIMENT)
-    if beside and is_local_uri(experiment.artifact_location):
-        _tell_if_moved(Path(local_file_uri_to_path(experiment.artifact_location)), beside.parent)
-    return str(experiment.experiment_id)
-
-
-def _tell_if_moved(place: Path, beside: Path) -> None:
-    if not place.is_relative_to(beside):
-        log.warning(
-            "MLflow keeps the files of its runs at %s, where %s lay when it was made; to keep them "
-            "here, move it away: a new one is made",
-            place,
-            tracking_uri(),
-        )
-
-
-def _artifacts_beside(uri: str) -> Path | None:
-    """Return where artifacts of an SQLite store go: beside its file, or None for MLflow's choice.
-
-    MLflow's own is the current folder, which under `dvc exp run --queue` is a temporary one.
-    """
-    if not uri.startswith(SQLITE):
-        return None
-    return Path(uri.removeprefix(SQLITE)).absolute().parent / "mlruns" / EXPERIMENT
-
-
-def _tell(error: Exception) -> None:
-    later = (
-        "what does not get through, the stage report or `python -m workflow.tracking sync` "
-        "delivers later"
-        if "://" in tracking_uri()
-        else "MLFLOW_TRACKING_URI has to be sqlite:///FILE, http://SERVER or https://SERVER"
-    )
-    log.warning(
-        "MLflow at %s can't be reached or refused (%s: %s). The work goes on; %s.",
-        tracking_uri(),
-        type(error).__name__,
-        " ".join(str(error).split())[:300],
-        later,
-    )
 
 
 def _main() -> None:

@@ -17,7 +17,7 @@ from tests.hostile.commands import ROOT, check_refused, module, stage, tree_hash
 from tests.hostile.conftest import Note, small_params, write_params
 from tests.hostile.mlflow_fake import Fake, fake_server
 from tests.waiting import wait_for
-from workflow import outbox, tracking
+from workflow import mlflow_store, outbox, tracking
 from workflow.tracking import open_run
 
 AREA = "MLflow"
@@ -83,7 +83,7 @@ def runs_in(store: str) -> list[object]:
     from mlflow import MlflowClient
 
     client = MlflowClient(store)
-    experiment = client.get_experiment_by_name(tracking.EXPERIMENT)
+    experiment = client.get_experiment_by_name(mlflow_store.EXPERIMENT)
     return list(client.search_runs([experiment.experiment_id])) if experiment else []
 
 
@@ -243,7 +243,7 @@ def test_deleted(
         for record in records[1:]:
             run.log_epochs(record)
     assert not run.is_delivered
-    assert len([r for r in caplog.records if r.name == tracking.__name__]) == 1
+    assert len([r for r in caplog.records if r.name == mlflow_store.__name__]) == 1
     with open_run("f", "x", is_training=False) as again:
         again.log_epochs(*records)
     assert again.is_delivered

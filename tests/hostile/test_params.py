@@ -95,7 +95,7 @@ def test_missing(tmp_path: Path, unchanged: Callable[[], None], note: Note) -> N
     unchanged()
     answers = [stage(name) for name in STAGES]
     for answer in answers:
-        check_refused(answer, "params.yaml", "use sample")
+        check_refused(answer, "params.yaml", "use PRESET=sample")
     note(AREA, "no file", "refused, one line, status 2", times=len(answers))
 
 

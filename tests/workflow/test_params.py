@@ -156,7 +156,7 @@ class TestReadParams:
 
     def test_missing_file(self, tmp_path: Path) -> None:
         """Without a file the message says what makes one, and where."""
-        with pytest.raises(ParameterError, match=r"not found; .*use sample`, in the project's fol"):
+        with pytest.raises(ParameterError, match=r"not found; `make use PRESET=sample`, in the"):
             read_params(tmp_path / "params.yaml")
 
 

@@ -18,7 +18,7 @@ from pconv.errors import ImageError
 from pconv.images import read_image, read_mask
 from pconv.unet import PConvUNet
 from pconv.weights import save_weights
-from workflow import tracking
+from workflow import mlflow_store, tracking
 from workflow.params import read_params
 from workflow.reporting.provenance import dvc_hash
 from workflow.run_files import finished_trainings
@@ -164,4 +164,4 @@ def test_damaged_record(finished: Path, content: str) -> None:
 def _experiment() -> str:
     from mlflow import MlflowClient
 
-    return str(MlflowClient().get_experiment_by_name(tracking.EXPERIMENT).experiment_id)
+    return str(MlflowClient().get_experiment_by_name(mlflow_store.EXPERIMENT).experiment_id)

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from tests.mlflow_stores import STORES, store_of
-from workflow import run_files, tracking
+from workflow import mlflow_store, run_files, tracking
 from workflow.run_files import SCORE, SCORED_ON, data_set
 from workflow.run_text import measured_numbers
 from workflow.tracking import Run, open_run, training_run
@@ -46,7 +46,7 @@ def client(store: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> objec
 
 def only_run(client: object, fingerprint: str) -> object:
     """Return the one run of this fingerprint."""
-    experiment = client.get_experiment_by_name(tracking.EXPERIMENT)
+    experiment = client.get_experiment_by_name(mlflow_store.EXPERIMENT)
     found = client.search_runs([experiment.experiment_id], f"tags.fingerprint = '{fingerprint}'")
     assert len(found) == 1
     return found[0]
@@ -273,7 +273,9 @@ class TestPlace:
         (tmp_path / "one home").mkdir()
         uri = f"sqlite:///{tmp_path}/one home/mlflow.db"
         monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-        MlflowClient(uri).create_experiment(tracking.EXPERIMENT, f"{tmp_path}/one home/mlruns/1")
+        MlflowClient(uri).create_experiment(
+            mlflow_store.EXPERIMENT, f"{tmp_path}/one home/mlruns/1"
+        )
         with open_run("there before", "x"):
             pass
         assert "MLflow keeps" not in caplog.text
@@ -302,7 +304,7 @@ class TestRun:
             with open_run("table", "x") as run:
                 run.log_table(tmp_path / "table.csv")
             assert run.is_delivered
-        experiment = client.get_experiment_by_name(tracking.EXPERIMENT).experiment_id
+        experiment = client.get_experiment_by_name(mlflow_store.EXPERIMENT).experiment_id
         run_id = only_run(client, "table").info.run_id
         table = client.load_table(experiment, "table.json", run_ids=[run_id])
         assert table["method"].tolist() == ["telea", "mean"]
@@ -355,7 +357,7 @@ class TestRun:
     @staticmethod
     def has_load(client: object, fingerprint: str) -> bool:
         """Return whether the machine's load has arrived."""
-        experiment = client.get_experiment_by_name(tracking.EXPERIMENT)
+        experiment = client.get_experiment_by_name(mlflow_store.EXPERIMENT)
         query = f"tags.fingerprint = '{fingerprint}'"
         found = client.search_runs([experiment.experiment_id], query)
         return bool(found) and "system/cpu_utilization_percentage" in found[0].data.metrics
@@ -369,13 +371,13 @@ class TestLogModel:
         """Models without files: what is in them, `tests/workflow/test_serving.py` checks."""
         from mlflow.entities import LoggedModelStatus
 
-        def upload(run: Run, weights: Path) -> object:
-            experiment = client.get_experiment_by_name(tracking.EXPERIMENT).experiment_id
-            made = client.create_logged_model(experiment, source_run_id=run._id)
+        def upload(run: str, weights: Path) -> object:
+            experiment = client.get_experiment_by_name(mlflow_store.EXPERIMENT).experiment_id
+            made = client.create_logged_model(experiment, source_run_id=run)
             client.finalize_logged_model(made.model_id, LoggedModelStatus.READY)
             return SimpleNamespace(model_id=made.model_id, model_uri=made.model_uri)
 
-        monkeypatch.setattr(Run, "_upload_model", upload)
+        monkeypatch.setattr(tracking, "upload_model", upload)
 
     @pytest.fixture
     def register(self, tmp_path: Path, request: pytest.FixtureRequest):

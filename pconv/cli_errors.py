@@ -1,0 +1,62 @@
+"""How the command line answers: what went wrong in one line, and exit status 2."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import TextIOWrapper
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from pconv.errors import ParameterError, PConvError
+from pconv.standard_output import flushed_output
+from pconv.stopping import exit_on_sigterm
+
+EXIT_BAD_INPUT = 2
+
+
+class Commands(TyperGroup):
+    """Tells errors on purpose, and those of files, in one line each."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the command line, or show the help."""
+        with _told_in_one_line():
+            _refuse_empty(args)
+            return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command."""
+        for name in ("stdout", "stderr"):
+            if getattr(sys, name) is None:  # closed, as 2>&- does
+                setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115  # until the end
+        # A name on the disk need not be UTF-8; told it has to be, and the work goes on.
+        if isinstance(sys.stdout, TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")
+        with exit_on_sigterm(), _told_in_one_line():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _told_in_one_line() -> Iterator[None]:
+    try:
+        with flushed_output():
+            yield
+    except BrokenPipeError:  # the reader of our output, such as head, has seen enough
+        raise
+    except (PConvError, OSError, MemoryError) as error:
+        typer.echo(f"Error: {error}" if str(error) else "Error: too little memory", err=True)
+        raise typer.Exit(EXIT_BAD_INPUT) from None
+
+
+def _refuse_empty(args: list[str]) -> None:
+    """Refuse empty words: as a path one is the current folder, and nobody means that."""
+    options = args[: args.index("--")] if "--" in args else args
+    for before, word in pairwise(args):
+        is_assigned = word in options and word.startswith("--") and word.endswith("=")
+        if not word or is_assigned:
+            name = word[:-1] if is_assigned else before
+            raise ParameterError(f"what follows {name} is empty; is a shell variable unset?")

@@ -1,0 +1,160 @@
+"""The store of MLflow's runs: where it is, its client, its experiment and its models.
+
+One process at a time opens a SQLite file as a store, and a run in it. MLflow makes a store's
+tables when it is first opened, in steps, and a second process that comes upon half of them makes
+the rest as well: then both fail. And who finds no run and makes one takes two steps as well.
+"""
+
+import fcntl
+import logging
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from workflow.run_files import sha256
+from workflow.run_text import ABOUT_EXPERIMENT
+
+log = logging.getLogger(__name__)
+
+EXPERIMENT = "pconv"
+DESCRIPTION = "mlflow.note.content"  # the tag
+_SQLITE = "sqlite:///"
+_DEFAULT_STORE = f"{_SQLITE}mlflow.db"
+_SETTINGS = {
+    # The outbox tries again; left to itself MLflow waits many minutes for one answer.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+}
+# They tell at length what the outbox tells in one line, or what nobody asked.
+_QUIET = ("alembic", "mlflow.store.db", "mlflow.system_metrics", "urllib3.connectionpool")
+_SERVING = Path(__file__).with_name("serving.py")
+_MODEL_NEEDS = ["torch", "numpy", "opencv-python-headless", "pillow", "safetensors", "pandas"]
+
+
+def tracking_uri() -> str:
+    """Return where runs are logged: ``MLFLOW_TRACKING_URI``, or the SQLite file of this folder."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or _DEFAULT_STORE
+
+
+@contextmanager
+def sole_writer() -> Iterator[None]:
+    """Keep others of this user on this machine from making the store, or a run in it, meanwhile.
+
+    Nothing is done for a store that is not a SQLite file.
+    """
+    uri = tracking_uri()
+    if not uri.startswith(_SQLITE):
+        yield
+        return
+    name = sha256(str(Path(uri.removeprefix(_SQLITE)).resolve()).encode())[:16]
+    # Not beside the store: a lock in a shared folder may not be a lock.
+    path = Path(tempfile.gettempdir()) / f"pconv-mlflow-{os.getuid()}-{name}.lock"
+    with path.open("w") as lock:
+        # The kernel lets go of it when the file is closed or the process ends.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def store_client() -> Any:
+    """Return MLflow's client of the store; one that is not there yet is made."""
+    for key, value in _SETTINGS.items():
+        os.environ.setdefault(key, value)
+    from mlflow import MlflowClient
+
+    for name in _QUIET:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    return MlflowClient(tracking_uri())
+
+
+def experiment_id(client: Any) -> str:
+    """Return MLflow's number of the experiment, which is made if it is not there."""
+    from mlflow.exceptions import MlflowException
+    from mlflow.utils.file_utils import local_file_uri_to_path
+    from mlflow.utils.uri import is_local_uri
+
+    beside = _artifacts_beside(tracking_uri())
+    experiment = client.get_experiment_by_name(EXPERIMENT)
+    if experiment is None:
+        # Without its kind MLflow asks whoever opens the page, and shows that of chat bots.
+        tags = {DESCRIPTION: ABOUT_EXPERIMENT, "mlflow.experimentKind": "custom_model_development"}
+        try:
+            location = beside.as_uri() if beside else None
+            return str(client.create_experiment(EXPERIMENT, location, tags=tags))
+        except MlflowException:  # another process was quicker
+            experiment = client.get_experiment_by_name(EXPERIMENT)
+    if beside and is_local_uri(experiment.artifact_location):
+        _tell_if_moved(Path(local_file_uri_to_path(experiment.artifact_location)), beside.parent)
+    return str(experiment.experiment_id)
+
+
+def upload_model(run: str, weights: Path) -> Any:
+    """Log weights as a model of a run that can be served (`workflow.serving`), and return it."""
+    import mlflow
+    from mlflow.models import ModelSignature
+    from mlflow.types.schema import ColSpec, DataType, Schema
+
+    files = [ColSpec(DataType.binary, name) for name in ("image", "mask")]
+    answer = [ColSpec(DataType.string, "image")]
+    mlflow.set_tracking_uri(tracking_uri())
+    with (
+        mlflow.start_run(run_id=run, log_system_metrics=False),
+        warnings.catch_warnings(),
+        tempfile.TemporaryDirectory() as folder,
+    ):
+        # DVC's cache may be linked to, and MLflow refuses a link.
+        copy = shutil.copy(weights, folder)
+        # MLflow puts a colour before it.
+        warnings.filterwarnings("ignore", r".*An input example was not provided")
+        return mlflow.pyfunc.log_model(
+            name="network",
+            python_model=str(_SERVING),
+            artifacts={"weights": copy},
+            code_paths=[str(_SERVING.parent.parent / "pconv")],
+            signature=ModelSignature(Schema(files), Schema(answer)),
+            pip_requirements=_MODEL_NEEDS,
+        )
+
+
+def tell_undelivered(error: Exception) -> None:
+    """Warn that the store can't be reached or refuses, and say what to do."""
+    later = (
+        "what does not get through, the stage report or `python -m workflow.tracking sync` "
+        "delivers later"
+        if "://" in tracking_uri()
+        else "MLFLOW_TRACKING_URI has to be sqlite:///FILE, http://SERVER or https://SERVER"
+    )
+    log.warning(
+        "MLflow at %s can't be reached or refused (%s: %s). The work goes on; %s.",
+        tracking_uri(),
+        type(error).__name__,
+        " ".join(str(error).split())[:300],
+        later,
+    )
+
+
+def _tell_if_moved(place: Path, beside: Path) -> None:
+    if not place.is_relative_to(beside):
+        log.warning(
+            "MLflow keeps the files of its runs at %s, where %s lay when it was made; to keep them "
+            "here, move it away: a new one is made",
+            place,
+            tracking_uri(),
+        )
+
+
+def _artifacts_beside(uri: str) -> Path | None:
+    """Return where artifacts of an SQLite store go: beside its file, or None for MLflow's choice.
+
+    MLflow's own is the current folder, which under `dvc exp run --queue` is a temporary one.
+    """
+    if not uri.startswith(_SQLITE):
+        return None
+    return Path(uri.removeprefix(_SQLITE)).absolute().parent / "mlruns" / EXPERIMENT
