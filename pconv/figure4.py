@@ -72,7 +72,9 @@ def main() -> None:
         print("| " + " | ".join(f"{text:{w}}" for text, w in zip(line, widths, strict=True)) + " |")
     with torch.device("meta"):
         count = sum(parameter.numel() for parameter in PConvUNet().parameters())
-    print(f"\n{count / 1e6:.2f} million trainable parameters")
+    print(
+        f"\n{count / 1e6:.2f} million trainable parameters; rows with batch norm have no other bias"
+    )
 
 
 if __name__ == "__main__":

@@ -212,7 +212,9 @@ class PartialConv2d(nn.Conv2d):
         stride: Steps between windows.
         padding: Rows and columns of hole added on either side.
         dilation: Steps between what a window sees.
-        bias: Whether each filter has a bias; leave it out in front of a batch norm.
+        bias: Whether each filter has a bias. In front of a batch norm it does little: nothing
+            where no window misses the hole, as the norm subtracts it, else it shifts known
+            features against those of holes, which stay 0.
         device: Of the parameters.
         dtype: Of the parameters.
 

@@ -90,7 +90,8 @@ def total_variation_loss(composite: Tensor, mask: Tensor) -> Tensor:
     R is the hole dilated by one pixel in all eight directions. Two terms are added: the
     absolute differences of horizontal neighbours that both lie in R, summed over positions and
     channels and divided by N = C·H·W, the number of the composite's values; and likewise of
-    vertical neighbours. (So each is a sum over R, not a mean over R.)
+    vertical neighbours. (So each is a sum over R, not a mean over R.) The paper's eq. 6 asks for
+    one of the two horizontal neighbours only, and for both vertical ones; Liu et al. ask for both.
     """
     composite = composite.float()
     region = (window_sum(mask == 0, (3, 3), padding=(1, 1)) > 0).to(torch.float32)

@@ -29,7 +29,8 @@ class TrainingPlan:
         levels: Rows of its encoder.
         centre: What its rows see as zero; see `pconv.unet.UNet`.
         mask_channel: Whether the mask is one more channel of its image. The paper's network has
-            none; with it a small one gained 0.4 decibels and more (reports/mask-channel/).
+            none; with it partial ones gained 0.4 dB at 64 px and 0.2 at 128 and 256
+            (reports/mask-channel/).
         batch_size: Images a step, over all processes together.
         epochs: Times the images are gone through; the last weights are those after it.
         first_epoch: The earlier epoch whose weights are kept too.

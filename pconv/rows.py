@@ -46,6 +46,7 @@ class Layer(nn.Module):
     def __init__(self, row: Row, in_channels: int, convolution: type[nn.Conv2d]) -> None:
         super().__init__()
         self.row = row
+        # Figure 4 does not say where Eq. 1's bias is; batch norm has one, so only the others do.
         self.conv = convolution(
             in_channels, row.filters, row.kernel, row.stride, row.kernel // 2, bias=not row.norm
         )
