@@ -55,7 +55,6 @@ hostile: install ## bad input and faults, the long form
 check: install ## format, lint, security, types, spelling and the graph
 	ruff format --check .
 	ruff check .
-	bandit --quiet --configfile pyproject.toml --recursive pconv workflow benchmarks docs
 	mypy
 	snakefmt --check Snakefile workflow/rules
 	codespell

@@ -53,7 +53,6 @@ class TestStage:
 
     def test_reads_its_own_section(self, stage: Stage) -> None:
         """A stage, its module and its section of params.yaml have one name."""
-        assert stage.section == stage.name
         assert stage.name in Params.model_fields
         assert f"python -m workflow.stages.{stage.name} " in stage.command
 

@@ -14,7 +14,6 @@ from pconv.errors import DataError
 from workflow.params import SECTION_FILES
 
 DVC_FILE = Path("dvc.yaml")
-STAGE_ENVIRONMENT = "../envs/pconv.yaml"  # seen from workflow/rules/, for --software-deployment
 # On one machine: two jobs there don't meet on one port, and nobody looks up the machine's own name,
 # which in a container may not be known.
 _TORCHRUN = "torchrun --standalone --local-addr=localhost"
@@ -41,7 +40,6 @@ class Stage:
     outputs: tuple[str, ...]
     shards: int  # 0: the stage is not sharded
     resources: Resources
-    section: str
     target: str  # the stage whose Snakemake target asks for this one too; "" for none
 
     def shard_outputs(self, shard: str) -> list[str]:
@@ -97,7 +95,7 @@ def job_inputs(stage: Stage, stages: list[Stage]) -> list[str]:
     DVC knows; Snakemake knows no parts and waits for, and watches, the whole folder.
     """
     made_by = {output: other for other in stages for output in other.outputs}
-    paths = [str(SECTION_FILES / f"{stage.section}.json")]
+    paths = [str(SECTION_FILES / f"{stage.name}.json")]
     for path in stage.inputs:
         made = next((output for output in made_by if is_within(path, output)), path)
         shards = made_by[made].shard_names if made in made_by else []
@@ -139,6 +137,8 @@ def is_within(path: str, output: str) -> bool:
 
 
 def _stage(path: Path, name: str, entry: dict[str, Any]) -> Stage:
+    if (sections := entry["params"]) != [name]:
+        raise DataError(f"{path}: {name}: reads {sections}; a stage reads its own section only")
     meta = entry["meta"]
     shards = int(meta.get("shards", 0))
     command = " ".join(entry["cmd"].split())
@@ -160,7 +160,6 @@ def _stage(path: Path, name: str, entry: dict[str, Any]) -> Stage:
             runtime_min=int(meta["runtime_min"]),
             gpus=int(meta.get("gpus", 0)),
         ),
-        section=_one(path, name, entry["params"]),
         target=meta.get("target", ""),
     )
 
@@ -169,9 +168,3 @@ def _outputs(entry: dict[str, Any]) -> list[str]:
     """Return the paths under outs, metrics and plots; options make an entry a mapping."""
     outputs = [out for key in ("outs", "metrics", "plots") for out in entry.get(key, [])]
     return [out if isinstance(out, str) else next(iter(out)) for out in outputs]
-
-
-def _one(path: Path, name: str, sections: list[str]) -> str:
-    if sections != [name]:
-        raise DataError(f"{path}: {name}: reads {sections}; a stage reads its own section only")
-    return sections[0]

@@ -8,7 +8,7 @@ A key that does not exist, a wrong type or an impossible value is refused before
 import argparse
 import json
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -17,27 +17,12 @@ from pconv.errors import ParameterError
 from workflow.command import run_command
 from workflow.param_errors import explain_problems
 from workflow.plain_yaml import read_plain_yaml
-from workflow.sections import Params, Section
+from workflow.sections import Params
 
 PARAMS_FILE = Path("params.yaml")
 SECTION_FILES = Path(".stages")
 MODELS = Path("models")  # as in dvc.yaml
 _NAMED_FEATURES = ("imagenet", "random")
-
-SectionType = TypeVar("SectionType", bound=Section)
-
-
-def load_params(section: type[SectionType], path: Path = PARAMS_FILE) -> SectionType:
-    """Return one stage's section of ``params.yaml``, after checking the whole file.
-
-    Raises:
-        ParameterError: As `checked_params`.
-    """
-    params = checked_params(path)
-    for value in (getattr(params, name) for name in Params.model_fields):
-        if isinstance(value, section):
-            return value
-    raise TypeError(f"{section} is no section of Params")
 
 
 def checked_params(path: Path = PARAMS_FILE) -> Params:
@@ -56,13 +41,13 @@ def checked_params(path: Path = PARAMS_FILE) -> Params:
     return params
 
 
-def section_as_written(name: str, path: Path = PARAMS_FILE) -> dict[str, Any]:
+def section_as_written(name: str) -> dict[str, Any]:
     """Return a section of ``params.yaml`` as it stands there, unchecked.
 
     Raises:
         ParameterError: If the file is missing or not YAML.
     """
-    section = _read_sections(path).get(name)
+    section = _read_sections(PARAMS_FILE).get(name)
     return section if isinstance(section, dict) else {}
 
 

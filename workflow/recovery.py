@@ -10,7 +10,6 @@ nothing of who made them, so after a kill it stops at its own.
 
 import argparse
 import fcntl
-import json
 import logging
 import math
 import os
@@ -23,7 +22,6 @@ from typing import Any, TextIO
 
 from pydantic import ValidationError
 
-from pconv.atomic import atomic_file
 from pconv.errors import DataError
 from workflow.command import run_command
 from workflow.dvc_record import DVC_RECORD, recorded_section, recorded_stages
@@ -50,13 +48,8 @@ def recover_dvc(root: Path = Path()) -> None:
     notes, record = root / ".dvc/tmp/rwlock", root / DVC_RECORD
     if _dvc_is_alive(root):
         return
-    if notes.is_file() and _notes_of(notes) is None:
-        notes.unlink()
-        log.warning("%s: cut short by a kill; removed", notes)
-    elif notes.is_file():
-        # Nobody is at work, so whoever has these numbers now is another program.
-        with atomic_file(notes) as partial:
-            partial.write_text("{}")
+    # Cut short they stop DVC; whole, they may name a number that another program has now.
+    notes.unlink(missing_ok=True)
     if record.is_file() and recorded_stages(record) is None:
         aside = record.with_name("dvc.lock.damaged")
         record.replace(aside)
@@ -234,13 +227,6 @@ def _dvc_is_alive(root: Path) -> bool:
         except (psutil.Error, OSError):
             continue  # it ended meanwhile, or is another user's
     return False
-
-
-def _notes_of(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        return None
 
 
 def _main() -> None:

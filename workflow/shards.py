@@ -92,19 +92,13 @@ def for_each_shard(
     for _ in map_items(make, shards, what=what, unit="shard", long=True):
         pass
     for folder in folders:
-        _remove_beyond(folder, max(shard.count for shard in shards))
+        _remove_beyond(folder, shards[0].count)
         lost = [shard.name for shard in shards if not (folder / shard.name).is_dir()]
         if lost:
             raise DataError(
                 f"{folder / lost[0]}: made, and gone; does another engine run in this folder? "
                 "Wait until it is done, and run this stage again"
             )
-
-
-def are_all(shards: Sequence[Shard]) -> bool:
-    """Return whether these are all the shards of their count."""
-    counts = {shard.count for shard in shards}
-    return len(counts) == 1 and {shard.index for shard in shards} == set(range(counts.pop()))
 
 
 def _remove_beyond(folder: Path, count: int) -> None:

@@ -14,7 +14,7 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -44,12 +44,12 @@ _BATCH = 8
 class Project:
     """The files of a finished pipeline that the card is made from."""
 
-    params: Path
-    models: Path
-    metrics: Path
-    sample: Path
-    raw: Path
-    masks: Path
+    params: Path = Path("params.yaml")
+    models: Path = Path("models")
+    metrics: Path = Path("reports/metrics.json")
+    sample: Path = Path("data/sample.csv")
+    raw: Path = Path("data/raw")
+    masks: Path = Path("data/masks/valid")
 
 
 def ship(
@@ -257,15 +257,8 @@ def _main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder to make")
     parser.add_argument("--command", action="append", default=[], help="how they were trained")
     parser.add_argument("--limit", action="append", default=[], help="what was seen to go wrong")
-    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
-    parser.add_argument("--models", type=Path, default=Path("models"))
-    parser.add_argument("--metrics", type=Path, default=Path("reports/metrics.json"))
-    parser.add_argument("--sample", type=Path, default=Path("data/sample.csv"))
-    parser.add_argument("--raw", type=Path, default=Path("data/raw"))
-    parser.add_argument("--masks", type=Path, default=Path("data/masks/valid"))
     options = parser.parse_args()
-    project = Project(**{field.name: getattr(options, field.name) for field in fields(Project)})
-    ship(project, options.photos, options.out, options.command, options.limit)
+    ship(Project(), options.photos, options.out, options.command, options.limit)
     sys.stdout.write(f"{options.out}: weights, card and table of photographs\n")
 
 

@@ -8,14 +8,17 @@ ends well only if what it was started with still stands.
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 from pconv.errors import ParameterError
 from workflow.code import code_digests, stage_code
-from workflow.params import PARAMS_FILE, SectionType, load_params, section_as_written
+from workflow.params import PARAMS_FILE, checked_params, section_as_written
 from workflow.recovery import refuse_beside_snakemake
-from workflow.sections import Params
+from workflow.sections import Params, Section
 
 _ROOT = Path(__file__).parents[1]
+
+SectionType = TypeVar("SectionType", bound=Section)
 
 
 @contextmanager
@@ -41,8 +44,8 @@ def start_stage(section: type[SectionType]) -> tuple[SectionType, Callable[[], N
         DataError: If this is DVC's and Snakemake is at work in the project.
     """
     refuse_beside_snakemake()
-    params = load_params(section)
     stage = next(n for n, f in Params.model_fields.items() if f.annotation is section)
+    params: SectionType = getattr(checked_params(), stage)
     files = stage_code(f"workflow.stages.{stage}", _ROOT)
     written, code = section_as_written(stage), code_digests(files, _ROOT)
 

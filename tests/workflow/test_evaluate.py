@@ -28,7 +28,7 @@ from tests.interrupted import ROOT, kill_when
 from workflow.fills import fill_pairs, images_01, masks_01, network_outputs, to_pixels
 from workflow.networks import is_network, network_names
 from workflow.pairs import Pair, load_pair, read_pairs, write_pairs
-from workflow.params import load_params
+from workflow.params import checked_params
 from workflow.sections import EvaluateParams
 from workflow.shards import Shard
 from workflow.stages import evaluate
@@ -342,7 +342,7 @@ class TestRestart:
         assert going_on, done.stderr
         assert 3 <= int(going_on[1]) < int(going_on[2])
         paths = ("data/sample.csv", "data/raw", "data/masks/valid", "models", "unbroken", "state")
-        params = load_params(EvaluateParams, folder / "params.yaml")
+        params = checked_params(folder / "params.yaml").evaluate
         unbroken = Job(params, *(folder / path for path in paths))
         evaluate_pairs(unbroken, [Shard(0, 1)])
         assert joined(folder / "data/evaluation") == joined(unbroken.out)

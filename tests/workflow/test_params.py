@@ -11,9 +11,9 @@ import yaml
 from pconv.errors import ParameterError
 from workflow import sections
 from workflow.pairs import GENERATED_KINDS
-from workflow.params import load_params, read_params
+from workflow.params import checked_params, read_params
 from workflow.presets import PRESETS, use_preset
-from workflow.sections import AugmentParams, MasksParams, Params, Section
+from workflow.sections import Params, Section
 
 ROOT = Path(__file__).parent.parent.parent
 SAMPLE = (ROOT / PRESETS / "sample.yaml").read_text()
@@ -166,7 +166,7 @@ class TestLoadParams:
     def test_values(self, folder: Path) -> None:
         """A stage gets its own section, and leaves it as a file for Snakemake."""
         use_preset("sample")
-        assert load_params(MasksParams) == read_params().masks
+        assert checked_params().masks == read_params().masks
         assert (folder / ".stages/masks.json").is_file()
 
     def test_section_files_change_alone(self, folder: Path) -> None:
@@ -174,7 +174,7 @@ class TestLoadParams:
         use_preset("sample")
         before = {p.name: p.stat().st_mtime_ns for p in (folder / ".stages").iterdir()}
         (folder / "params.yaml").write_text(edited(augment={"images": 7}))
-        assert load_params(AugmentParams).images == 7
+        assert checked_params().augment.images == 7
         after = {p.name: p.stat().st_mtime_ns for p in (folder / ".stages").iterdir()}
         assert [name for name in after if after[name] != before[name]] == ["augment.json"]
 
@@ -192,9 +192,9 @@ class TestLoadParams:
         """Weights that are not there are missed by every stage, not by the one that reads them."""
         (folder / "params.yaml").write_text(edited(**changes))
         with pytest.raises(ParameterError, match=rf"params.yaml: {key}: there is no file vgg.pth"):
-            load_params(AugmentParams)
+            checked_params()
         (folder / "vgg.pth").touch()
-        assert load_params(AugmentParams) == read_params().augment
+        assert checked_params().augment == read_params().augment
 
     @pytest.mark.parametrize("name", ["models/pconv/last.safetensors", "../{}/models/own.pt"])
     def test_weights_that_train_replaces(self, folder: Path, name: str) -> None:
@@ -204,12 +204,12 @@ class TestLoadParams:
         Path(name).touch()
         Path("params.yaml").write_text(edited(train={"initial_weights": name}))
         with pytest.raises(ParameterError, match=r"initial_weights: .* lies in models/.* a copy"):
-            load_params(AugmentParams)
+            checked_params()
 
     def test_unused_file_of_weights(self, folder: Path) -> None:
         """A file that no loss term needs is not missed."""
         (folder / "params.yaml").write_text(edited(train={"features": "vgg.pth"}))
-        assert load_params(AugmentParams) == read_params().augment
+        assert checked_params().augment == read_params().augment
 
 
 class TestUsePreset:

@@ -44,12 +44,13 @@ from workflow.reporting.statistics import MIN_PHOTOS
 from workflow.reporting.summary import compare, summarise
 from workflow.reporting.tables import Cell, Table, comparison_tables, group_table, share_table
 from workflow.sections import ReportParams
+from workflow.stages import evaluate
 from workflow.stages.report import Inputs, Outputs, main, write_report
 
 SIZE_PX = 32
 PHOTOS = 10  # enough for intervals
 METHODS = ("pconv-first", "pconv-last", "telea", "mean")
-LOSSES = tuple(metric.column for metric in METRICS if metric.optional)
+LOSSES = tuple(column for column in METRIC_OF if column not in evaluate.METRICS)
 PARAMS = ReportParams(seed=3, bootstrap_draws=100, examples=2, extremes=2, error_pair=None)
 
 
@@ -165,7 +166,7 @@ def write_evaluation(
         for pair, (rank, method) in product(pairs[shard::2], enumerate(methods)):
             values = {c: round(float(rng.uniform(15, 25)) - rank, 6) for c in columns}
             facts = {k: getattr(pair, k) for k in ("photo", "kind", "hole_share")}
-            rows.append({"pair": pair.id, **facts, "method": method, **values})
+            rows.append({"pair": pair.id, **facts, "method": method, **values, "features": ""})
         (folder / f"000{shard}").mkdir(parents=True)
         pd.DataFrame(rows).to_csv(folder / f"000{shard}" / "pairs.csv", index=False)
 
@@ -387,7 +388,7 @@ class TestWriteReport:
     def test_without_vgg(self, undrawn: Project) -> None:
         """Without loss columns the report says so and leaves their rows out."""
         for path in undrawn.inputs.evaluation.glob("*/pairs.csv"):
-            pd.read_csv(path).drop(columns=list(LOSSES)).to_csv(path, index=False)
+            pd.read_csv(path).assign(**dict.fromkeys(LOSSES)).to_csv(path, index=False)
         text = undrawn.write().table.read_text()
         assert "L_total, were not taken" in text
         assert "| L_style" not in text

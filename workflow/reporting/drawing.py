@@ -31,7 +31,6 @@ _STYLE = {
     "axes.axisbelow": True,
     "legend.frameon": False,
     "figure.facecolor": "white",
-    "svg.hashsalt": "pconv",
 }
 # Okabe and Ito (2008): told apart with any of the common colour blindnesses; markers and lines
 # tell them apart in grey.
@@ -97,12 +96,12 @@ def save_figure(path: Path, figure: Figure) -> None:
 
 def method_colour(method: str) -> str:
     """Return the colour of a method, the same in every figure."""
-    return _COLOURS[METHODS.index(method) % len(_COLOURS)] if method in METHODS else "black"
+    return _COLOURS[METHODS.index(method) % len(_COLOURS)]
 
 
 def method_marker(method: str) -> str:
     """Return the marker of a method, the same in every figure."""
-    return _MARKERS[METHODS.index(method) % len(_MARKERS)] if method in METHODS else "x"
+    return _MARKERS[METHODS.index(method) % len(_MARKERS)]
 
 
 def draw_grid(grid: Grid) -> Figure:

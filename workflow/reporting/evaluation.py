@@ -21,7 +21,7 @@ from workflow.shard_files import shard_files
 TABLE_FILE = "pairs.csv"
 IDENTICAL_DB = 100.0  # the most that a fill counts; one that equals the truth has no finite PSNR
 _FACTS = ("photo", "kind", "hole_share")
-_REQUIRED = ("pair", "method", *_FACTS, *(m.column for m in METRICS if not m.optional))
+_REQUIRED = ("pair", "method", *_FACTS, *(m.column for m in METRICS), "features")
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def read_evaluation(folder: Path) -> Evaluation:
         )
     facts = table.groupby("pair")[list(_FACTS)].first()
     facts["bucket"] = [BUCKETS[i] for i in np.searchsorted(BUCKET_EDGES, facts["hole_share"])]
-    columns = [metric.column for metric in METRICS if metric.column in table]
+    columns = [metric.column for metric in METRICS]
     identical = table[np.isinf(table["psnr_hole"])].groupby("method").size()
     values = table.pivot(index="pair", columns="method", values=columns)
     values.columns = values.columns.set_names(["metric", "method"])
@@ -119,10 +119,9 @@ def _read_shard(path: Path) -> pd.DataFrame:
     share = _numbers(path, text["hole_share"])
     _refuse(path, text["hole_share"], ~share.between(0, 1), "a share from 0 to 1")
     table["hole_share"] = share
-    table["features"] = text.get("features", "")
+    table["features"] = text["features"]
     for metric in METRICS:
-        if metric.column in text:
-            table[metric.column] = _metric(path, text[metric.column], metric.unit)
+        table[metric.column] = _metric(path, text[metric.column], metric.unit)
     return table
 
 

@@ -18,27 +18,25 @@ class Metric:
         label: Its name in the report.
         better: "higher", "lower", or "" where neither end is the better one.
         unit: "dB" where identical pictures give infinity, else "".
-        optional: Whether an evaluation may lack the column (the loss terms need VGG features).
     """
 
     column: str
     label: str
     better: str
     unit: str = ""
-    optional: bool = False
 
 
 METRICS = (
     # The rows of the paper's Table 2. A smooth picture has a low total variation, and so has a
     # blurred one: neither end is better.
-    Metric("tv", "L_TV", "", optional=True),
+    Metric("tv", "L_TV", ""),
     # A network's are of its raw output beside the composite; other methods put out composites only.
     # So neither end is better across a row; of the composites alone, the lower one is.
-    Metric("perceptual", "L_perceptual", "", optional=True),
-    Metric("style", "L_style", "", optional=True),
-    Metric("total", "L_total", "", optional=True),
-    Metric("perceptual_composite", "L_perceptual of the composite", "lower", optional=True),
-    Metric("style_composite", "L_style of the composite", "lower", optional=True),
+    Metric("perceptual", "L_perceptual", ""),
+    Metric("style", "L_style", ""),
+    Metric("total", "L_total", ""),
+    Metric("perceptual_composite", "L_perceptual of the composite", "lower"),
+    Metric("style_composite", "L_style of the composite", "lower"),
     Metric("psnr", "PSNR (dB)", "higher", DECIBEL),
     Metric("ssim", "SSIM", "higher"),
     Metric("l1", "L1", "lower"),
@@ -50,8 +48,8 @@ METRICS = (
     Metric("l1_around", "L1 in and around the hole", "lower"),
     Metric("psnr_paper", "PSNR, the paper's way (dB)", "higher", DECIBEL),
     Metric("ssim_paper", "SSIM, the paper's way", "higher"),
-    Metric("valid", "L_valid", "", optional=True),
-    Metric("hole", "L_hole", "lower", optional=True),
+    Metric("valid", "L_valid", ""),
+    Metric("hole", "L_hole", "lower"),
 )
 METRIC_OF = {metric.column: metric for metric in METRICS}
 
@@ -107,8 +105,8 @@ BUCKETS = (
 
 
 def sorted_methods(names: set[str]) -> list[str]:
-    """Return method names in the order of the report, unknown ones last."""
-    return sorted(names, key=lambda name: (_rank(name), name))
+    """Return method names in the order of the report."""
+    return sorted(names, key=METHODS.index)
 
 
 def method_label(method: str, about: Mapping[str, Mapping[str, str]]) -> str:
@@ -139,7 +137,3 @@ def number(value: float, *, unit: str = "") -> str:
         return f"{value:.3e}"
     decimals = 6 if 0 < size < 0.01 else 4 if size < 1 else max(0, 4 - len(str(int(size))))
     return f"{value:.{decimals}f}"
-
-
-def _rank(method: str) -> int:
-    return METHODS.index(method) if method in METHODS else len(METHODS)

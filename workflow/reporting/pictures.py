@@ -101,22 +101,22 @@ def error_figure(example: Example, methods: Sequence[str], labels: dict[str, str
     return figure
 
 
-def contact_sheet(folder: Path, count: int = SHEET_COLUMNS * SHEET_ROWS) -> list[Pixels]:
+def contact_sheet(folder: Path) -> list[Pixels]:
     """Read pictures spread evenly over a folder of shards.
 
     Raises:
         DataError: If there are none.
     """
-    return [read_image(path) for path in _spread(folder, count)]
+    return [read_image(path) for path in _spread(folder, SHEET_COLUMNS * SHEET_ROWS)]
 
 
-def training_masks(folder: Path, count: int = MASKS_A_KIND) -> list[Mask]:
+def training_masks(folder: Path) -> list[Mask]:
     """Read masks spread evenly over a folder of shards.
 
     Raises:
         DataError: If there are none.
     """
-    return [read_mask(path) for path in _spread(folder, count)]
+    return [read_mask(path) for path in _spread(folder, MASKS_A_KIND)]
 
 
 def _spread(folder: Path, count: int) -> list[Path]:

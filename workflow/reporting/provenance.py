@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import platform
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -26,7 +27,6 @@ PACKAGES = (
     "matplotlib",
 )
 _CPU_FILE = Path("/proc/cpuinfo")
-_CHUNK = 1 << 20
 
 
 def weights_about(models: Path) -> dict[str, dict[str, str]]:
@@ -97,10 +97,8 @@ def dvc_hash(path: Path) -> str:
 
 
 def _md5(path: Path) -> str:
-    digest = hashlib.md5(usedforsecurity=False)
     with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
+        digest = hashlib.file_digest(file, partial(hashlib.md5, usedforsecurity=False))
     return digest.hexdigest()
 
 

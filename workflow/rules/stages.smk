@@ -1,7 +1,6 @@
 # One rule a stage, made from dvc.yaml. A sharded stage has one job a shard, `NAME_shard`, and a
 # rule NAME that asks for all of them.
 from workflow.graph import (
-    STAGE_ENVIRONMENT,
     all_outputs,
     followers,
     is_result,
@@ -48,7 +47,7 @@ for stage in STAGES:
         log:
             f"logs/{stage.job_path}.log",
         conda:
-            STAGE_ENVIRONMENT
+            "../envs/pconv.yaml"  # for --software-deployment-method conda
         threads: stage.resources.threads
         resources:
             **job_resources(stage),

@@ -37,13 +37,7 @@ from workflow.kept import KeptBatches, identity
 from workflow.networks import MIRRORED, is_network, network_names, weights_file
 from workflow.pairs import Pair, load_pair, mask_file, read_pairs, subset
 from workflow.sections import EvaluateParams
-from workflow.shards import (
-    Shard,
-    add_shard_options,
-    are_all,
-    chosen_shards,
-    for_each_shard,
-)
+from workflow.shards import Shard, add_shard_options, chosen_shards, for_each_shard
 from workflow.stage_params import stage_params
 
 log = logging.getLogger(__name__)
@@ -149,7 +143,7 @@ def evaluate_pairs(job: Job, shards: Sequence[Shard]) -> Callable[[], None]:
     make = partial(evaluate_shard, job, plan, kept)
     for_each_shard(make, shards, what="evaluate", folders=[job.out])
     # Not before the last shard is there: both engines delete those of a killed run.
-    return kept.forget_all if are_all(shards) else partial(kept.forget, numbers)
+    return kept.forget_all if len(shards) == shards[0].count else partial(kept.forget, numbers)
 
 
 def evaluate_shard(job: Job, plan: Plan, kept: KeptBatches, shard: Shard) -> None:

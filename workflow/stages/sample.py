@@ -8,8 +8,8 @@ A draw depends on the seed and on the pair's own name, so that a new photo or ma
 import argparse
 import hashlib
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
 
@@ -43,14 +43,6 @@ _UNKNOWN = -1.0  # the hole share of a pair whose mask has not been read
 _PLACES = (0.5, 0.25, 0.75, 0.0, 1.0)
 
 
-@dataclass(frozen=True)
-class _Folders:
-    """Where the masks of the pairs lie."""
-
-    raw: Path
-    masks: Path
-
-
 def sample(params: SampleParams, *, raw: Path, masks: Path, out: Path) -> None:
     """Draw ``pairs`` of the ec and or pairs, and ``pairs_per_generated_kind`` of each other kind.
 
@@ -63,16 +55,16 @@ def sample(params: SampleParams, *, raw: Path, masks: Path, out: Path) -> None:
     Raises:
         DataError: If there are fewer pairs than asked for, or a folder lacks something.
     """
-    folders = _Folders(raw, masks)
     photos = _photos(raw)
     generated = _generated_masks(masks)
     size_px = _common_size(masks, generated)
-    population = _measured(_all_raw_pairs(raw, photos, size_px), folders, "ec and or pairs")
+    frame = partial(_framed, raw=raw, masks=masks)
+    population = _measured(_all_raw_pairs(raw, photos, size_px), frame, "ec and or pairs")
     drawn = draw_stratified(population, params.pairs, params.seed)
     for kind in GENERATED_KINDS:
         wanted = params.pairs_per_generated_kind
         pairs = draw_generated(kind, photos, generated[kind], wanted, size_px, params.seed)
-        measured = _measured(pairs, folders, f"{kind} pairs")
+        measured = _measured(pairs, frame, f"{kind} pairs")
         if len(measured) < len(pairs):
             raise DataError(f"{masks}: some {kind} masks are empty or full; make the masks anew")
         drawn += measured
@@ -193,9 +185,9 @@ def _common_size(masks: Path, generated: Mapping[str, Sequence[str]]) -> int:
     return height
 
 
-def _measured(pairs: Sequence[Pair], folders: _Folders, what: str) -> list[Pair]:
+def _measured(pairs: Sequence[Pair], frame: Callable[[Pair], Pair], what: str) -> list[Pair]:
     """Return the pairs with place and hole share, without those whose mask is empty or full."""
-    measured = list(map_items(partial(_framed, folders=folders), pairs, what=what))
+    measured = list(map_items(frame, pairs, what=what))
     usable = [pair for pair in measured if 0 < pair.hole_share < 1]
     if len(usable) < len(pairs):
         dropped = sum(pair.hole_share in (0, 1) for pair in measured)
@@ -205,11 +197,11 @@ def _measured(pairs: Sequence[Pair], folders: _Folders, what: str) -> list[Pair]
     return usable
 
 
-def _framed(pair: Pair, *, folders: _Folders) -> Pair:
+def _framed(pair: Pair, *, raw: Path, masks: Path) -> Pair:
     """Return the pair with the first place of its square that shows some of the hole."""
-    path = mask_file(pair, folders.raw, folders.masks)
+    path = mask_file(pair, raw, masks)
     mask = read_mask(path)
-    check_mask_of(pair, path, mask, partial(_size_of, folders.raw / pair.photo))
+    check_mask_of(pair, path, mask, partial(_size_of, raw / pair.photo))
     for place in _PLACES:
         share = float(np.mean(~fit_mask(mask, pair.size_px, place)))
         pair = replace(pair, hole_share=share, place=place)
