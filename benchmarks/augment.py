@@ -15,11 +15,11 @@ from functools import partial
 from pathlib import Path
 
 import cv2
-import yaml
 from PIL import Image
 
 from benchmarks.record import Table, add_json_option, finish
 from benchmarks.stage_runs import SHARDS, cpu_rates, stage_table
+from workflow.params import read_params
 from workflow.sections import AugmentParams
 from workflow.shards import Shard
 from workflow.stages.augment import augment_photos, make_variants, training_photos
@@ -30,8 +30,7 @@ VARIANTS = 5  # of a photograph: 7700 images of 1541
 
 def paper_params(images: int) -> AugmentParams:
     """Return the paper's settings for another number of images."""
-    section = yaml.safe_load(PRESET.read_text())["augment"]
-    return AugmentParams(**{**section, "images": images})
+    return read_params(PRESET).augment.model_copy(update={"images": images})
 
 
 def usual_way(params: AugmentParams) -> Callable[[Image.Image], Image.Image]:

@@ -16,18 +16,15 @@ from collections import defaultdict
 import cv2
 import numpy as np
 import skimage
-from numpy.typing import NDArray
 from sklearn.datasets import load_sample_images
 
 from benchmarks.record import Table, add_json_option, finish
 from pconv import masks
 from pconv.baselines import METHODS, fill
+from pconv.images import Mask, Pixels
 
 SIDE = 256
 PEAK = 255
-
-Pixels = NDArray[np.uint8]
-Mask = NDArray[np.bool_]
 
 
 def photographs() -> list[Pixels]:
@@ -89,9 +86,7 @@ def measure(
 
 def main() -> None:
     """Read the command line, measure, and print the table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("--rounds", type=int, default=2, help="masks of each kind")
     add_json_option(parser)

@@ -23,12 +23,11 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.record import Table, add_json_option, finish
+from pconv.images import Mask
 from pconv.inpainting import Inpainter
 from pconv.mask_shapes import to_bucket
 from pconv.unet import PConvUNet
 from pconv.weights import save_weights
-
-Mask = NDArray[np.bool_]
 
 
 def photo(height: int, width: int) -> NDArray[np.uint8]:

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import yaml
 
 from benchmarks.record import Table, add_json_option, finish
 from benchmarks.stage_runs import SHARDS, cpu_rates, stage_table
+from pconv.images import Mask
 from pconv.mask_shapes import borders, brush, to_bucket
-from pconv.masks import Mask, blocks, random_walk, rectangles, silhouettes, strokes
-from workflow.sections import MasksParams
+from pconv.masks import blocks, random_walk, rectangles, silhouettes, strokes
+from workflow.params import read_params
 from workflow.shards import Shard
 from workflow.stages.masks import MaskFolders, make_masks
 
@@ -77,8 +77,7 @@ def generators_table(rounds: int) -> Table:
 
 def run_stage(items: int, folder: Path) -> None:
     """Make so many training masks, and one for validation, with the paper's settings."""
-    section = yaml.safe_load(PRESET.read_text())["masks"]
-    params = MasksParams(**{**section, "train": items, "valid": 1})
+    params = read_params(PRESET).masks.model_copy(update={"train": items, "valid": 1})
     shards = [Shard(index, SHARDS) for index in range(SHARDS)]
     folders = MaskFolders(folder / "train", folder / "valid", folder / "held_out")
     make_masks(params, folders, shards)

@@ -77,9 +77,7 @@ def compared(folder: Path, stage: Stage, jobs: int, rounds: int) -> tuple[str, .
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--preset", default="sample", help="name of the preset, or its file")
     parser.add_argument("--images", type=int, help="training images, instead of the preset's")
     parser.add_argument("--masks", type=int, help="training masks, instead of the preset's")

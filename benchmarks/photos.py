@@ -19,12 +19,11 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from benchmarks.baselines import hole_psnr
 from benchmarks.record import Table, add_json_option, finish
 from pconv.baselines import METHODS
-from pconv.images import read_image
+from pconv.images import Mask, Pixels, read_image
 from pconv.inpainting import Inpainter
 from workflow.sources.sample import embedded_photographs
 
@@ -32,8 +31,6 @@ SHIPPED = Path("weights/pconv.safetensors")
 SIDES_PX = (16, 32, 64, 96)
 FLAT_PX = 384
 
-Pixels = NDArray[np.uint8]
-Mask = NDArray[np.bool_]
 Fill = Callable[[Pixels, Mask], Pixels]
 Measure = Callable[[Pixels, Pixels, Mask], float]  # of a fill, the truth and the mask
 Pairs = dict[str, list[tuple[Pixels, Mask]]]  # pictures and masks, by the kind of hole

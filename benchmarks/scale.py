@@ -226,9 +226,7 @@ def packed_table(count: int, kib: int) -> Table:
 
 def main() -> None:
     """Print the tables of one subject."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     subjects = parser.add_subparsers(dest="subject", required=True)
     cache = subjects.add_parser("dvc", help="DVC's cache as files get more")
     cache.add_argument("--files", type=int, nargs="+", default=[15_400, 150_000])

@@ -58,9 +58,7 @@ def seconds(options: list[str], jobs: int, *, chain: bool) -> float:
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
     add_json_option(parser)
     options = parser.parse_args()

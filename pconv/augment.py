@@ -13,7 +13,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pconv.resizing import Pixels, fitted_size, resize_image
+from pconv.images import Pixels
+from pconv.resizing import fitted_size, resize_image
 
 _LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 # RGB to YIQ, in which a hue shift is a rotation of the last two axes (NTSC, 1953).

@@ -7,17 +7,15 @@ the compiled PatchMatch are imported when first used: they take seconds, this mo
 """
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from pconv.errors import ImageError, MaskError, ParameterError, ShapeError
+from pconv.images import Mask, Pixels
 
-Pixels = NDArray[np.uint8]
-Mask = NDArray[np.bool_]
 Fill = Callable[[Pixels, Mask], Pixels]
 
 INPAINT_RADIUS_PX: Final = 3
@@ -41,13 +39,14 @@ def fill(name: str, image: Pixels, mask: Mask) -> Pixels:
         ShapeError: If image and mask are no picture and mask of one size.
         MaskError: If the mask is not bool, or no pixel is known.
     """
-    method = _method(name)
+    if name not in METHODS:
+        raise ParameterError(f"method is {name!r}{wanted_one_of(METHODS, name)}")
     _check(image, mask)
     if mask.all():
         return image.copy()
     known = mask[..., None]
     # Blanked, because OpenCV's methods read under the hole: up to 8 of 256 levels of difference.
-    return np.where(known, image, method(np.where(known, image, np.uint8(0)), mask))
+    return np.where(known, image, METHODS[name](np.where(known, image, np.uint8(0)), mask))
 
 
 def mean(image: Pixels, mask: Mask) -> Pixels:
@@ -99,12 +98,10 @@ def _opencv(image: Pixels, mask: Mask, algorithm: int) -> Pixels:
     return cv2.inpaint(np.ascontiguousarray(image), hole, INPAINT_RADIUS_PX, algorithm)
 
 
-def _method(name: str) -> Fill:
-    if name in METHODS:
-        return METHODS[name]
-    near = difflib.get_close_matches(name, METHODS, n=1)
-    hint = f"; did you mean {near[0]}?" if near else ""
-    raise ParameterError(f"method is {name!r}, wanted one of {', '.join(METHODS)}{hint}")
+def wanted_one_of(names: Iterable[str], found: object) -> str:
+    """Return the end of an error: the names that there are, and the one most like that found."""
+    near = difflib.get_close_matches(str(found), names, n=1)
+    return f", wanted one of {', '.join(names)}" + (f"; did you mean {near[0]}?" if near else "")
 
 
 def _check(image: Pixels, mask: Mask) -> None:

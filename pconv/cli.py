@@ -134,7 +134,7 @@ def _refuse_network_options(methods: list[str], **options: Any) -> None:
 
 
 def _fill_all(jobs: list[Any], inpainter: "Inpainter", marks: Any, overwrite: bool) -> int:
-    """Fill files one by one; a bad one is told and the others are filled. Return how many are."""
+    """Fill files one by one; a bad one is told, the others are filled. Return how many failed."""
     from pconv.fill_files import fill_file
 
     failed = 0

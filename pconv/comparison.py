@@ -2,14 +2,11 @@
 
 from collections.abc import Mapping
 
-import cv2
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from pconv.images import Mask
-
-Pixels = NDArray[np.uint8]
+from pconv.images import Mask, Pixels
+from pconv.resizing import resize_image
 
 HOLE_COLOUR = (255, 0, 255)  # seldom met in photographs
 _GAP_PX = 8
@@ -53,5 +50,4 @@ def _reduced(picture: Pixels, side_px: int) -> Pixels:
     scale = side_px / max(height, width)
     if scale >= 1:
         return picture
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+    return resize_image(picture, max(1, round(height * scale)), max(1, round(width * scale)))

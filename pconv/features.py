@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from pconv.errors import ShapeError, WeightsError
 from pconv.torch_files import UNREADABLE, load_torch_file
-from pconv.value_range import check_01
+from pconv.value_range import refuse_integers
 
 # Of the training set of the ImageNet weights (Krizhevsky's ILSVRC 2012), for values in 0..1.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -106,6 +106,9 @@ def vgg16_features(source: str, seed: int = 0) -> VGG16Features:
             the whole of torchvision's vgg16 or its convolutions only.
         seed: For ``"random"``: the same seed gives the same weights in every process.
 
+    Returns:
+        The network, frozen and in evaluation mode, on the CPU.
+
     Raises:
         WeightsError: If the file or the download can't be had, or does not hold VGG-16.
     """
@@ -125,7 +128,7 @@ def _check_images(images: Tensor) -> None:
             f"images: shape {tuple(images.shape)}; VGG-16 up to pool3 wants (B, 3, H, W) "
             f"with sides of {SMALLEST_SIDE_PX} px or more"
         )
-    check_01("images", images)
+    refuse_integers("images", images)
 
 
 def _he_normal(model: VGG16Features, seed: int) -> dict[str, Tensor]:

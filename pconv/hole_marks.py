@@ -38,6 +38,9 @@ class HoleMarks:
         tolerance: How far each of red, green and blue may be from that colour, 0 to 255.
         invert: Everything else is hole.
         grow_px: By how much holes grow in all directions.
+
+    Raises:
+        ParameterError: If there is no such colour.
     """
 
     colour: str | None = None
@@ -69,7 +72,9 @@ def known_pixels(
         True where known, shape of the upright photograph.
 
     Raises:
-        MaskError: If there is neither mask nor colour, or the mask can't be read.
+        MaskError: If there is neither mask nor colour, the mask can't be read, or holes are to be
+            transparent where there is no alpha.
+        ImageError: If a mask with a hole colour can't be read.
         ShapeError: If the mask is of another size.
     """
     if mask is None and marks.colour is None:

@@ -1,4 +1,6 @@
-"""The one place that reads and writes image and mask files.
+"""The one place that reads and writes the image and mask files of the pipeline.
+
+`pconv.photo_files` reads photographs to be filled, and writes them as they were stored.
 
 In a mask 1 (True, 255 in a file) is a known pixel and 0 a hole, here and everywhere.
 """
@@ -21,7 +23,7 @@ Pixels = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
 
 MAX_PIXELS = 100_000_000
-GREY_THRESHOLD = 128
+_GREY_THRESHOLD = 128
 _NEARLY_GREY = 16  # how far red, green and blue of a mask may be apart after lossy compression
 # Pillow knows more formats; some of them (EPS) start other programs, and these files are foreign.
 _FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP")
@@ -77,37 +79,40 @@ def is_plain_jpeg(path: Path, *, max_pixels: int = MAX_PIXELS) -> bool:
 
 
 def write_image(path: Path, image: Pixels) -> None:
-    """Write ``image``, uint8 RGB of shape ``(H, W, 3)``, as a PNG file, whole or not at all."""
+    """Write ``image``, uint8 RGB of shape ``(H, W, 3)``, as a PNG file, whole or not at all.
+
+    Raises:
+        ImageError: If it is of another type or shape.
+    """
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise ImageError(f"{path}: can't write {image.dtype} {image.shape}; wanted uint8 (H, W, 3)")
     _write_png(path, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), _PHOTO_PNG)
 
 
-def read_mask(path: Path, *, threshold: int | None = None, max_pixels: int = MAX_PIXELS) -> Mask:
+def read_mask(path: Path, *, grey: bool = False, max_pixels: int = MAX_PIXELS) -> Mask:
     """Read a mask file: True where known (white), False in holes (black).
 
     Args:
         path: A lossless image file that holds 0 and 255 only.
-        threshold: Accept grey values too (masks that went through JPEG) and call a pixel known
-            from this value on.
+        grey: Accept grey values too (masks that went through JPEG); from 128 on a pixel is known.
         max_pixels: Refuse larger masks before they are decoded.
 
     Returns:
         The mask, bool, shape ``(H, W)``.
 
     Raises:
-        MaskError: If the file is unreadable, or grey while no threshold is given.
+        MaskError: If the file is unreadable, or grey while that is not accepted.
     """
-    grey = _read_grey(path, max_pixels)
-    if threshold is not None:
-        return np.asarray(grey >= threshold)
-    known = grey == 255
-    stray = int(np.count_nonzero(grey) - np.count_nonzero(known))
-    if stray and grey.max() == 1:
+    values = _read_grey(path, max_pixels)
+    if grey:
+        return np.asarray(values >= _GREY_THRESHOLD)
+    known = values == 255
+    stray = int(np.count_nonzero(values) - np.count_nonzero(known))
+    if stray and values.max() == 1:
         raise MaskError(f"{path}: its pixels are 0 and 1; wanted 0 and 255: multiply them by 255")
     if stray:
         raise GreyMaskError(
-            f"{path}: {stray} of {grey.size} pixels are neither 0 nor 255; masks must be binary "
+            f"{path}: {stray} of {values.size} pixels are neither 0 nor 255; masks must be binary "
             "(was it saved as JPEG, or resized with smoothing?)"
         )
     return np.asarray(known)
@@ -133,7 +138,11 @@ def check_mask_size(path: Path, mask: Mask, size: tuple[int, int], whose: str) -
 
 
 def write_mask(path: Path, mask: Mask) -> None:
-    """Write ``mask``, bool ``(H, W)``, as a 1-bit PNG file, whole or not at all."""
+    """Write ``mask``, bool ``(H, W)``, as a 1-bit PNG file, whole or not at all.
+
+    Raises:
+        MaskError: If it is of another type or shape.
+    """
     if mask.dtype != np.bool_ or mask.ndim != 2:
         raise MaskError(f"{path}: can't write {mask.dtype} {mask.shape}; wanted bool (H, W)")
     _write_png(path, mask.astype(np.uint8) * 255, _MASK_PNG)

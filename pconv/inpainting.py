@@ -8,7 +8,6 @@ In masks True, or 255, is a known pixel and False, or 0, a hole. The result has 
 and size of the picture, and known pixels come back as they were, bit for bit.
 """
 
-import difflib
 from collections.abc import Sequence
 from functools import partial
 from typing import Unpack, cast
@@ -18,16 +17,16 @@ import numpy as np
 import torch
 from PIL import Image
 
-from pconv.baselines import INPAINT_RADIUS_PX
+from pconv.baselines import INPAINT_RADIUS_PX, wanted_one_of
 from pconv.baselines import METHODS as WITHOUT_NETWORK
 from pconv.baselines import fill as fill_without_network
 from pconv.errors import ParameterError, ShapeError
+from pconv.images import Mask
 from pconv.network_fill import SMALLEST_WINDOW_PX, NetworkOptions, Weights, network_fill
 from pconv.pictures import Array, Picture, as_array, as_mask, as_rgb, with_fill
 from pconv.windows import (
     Floats,
     Layout,
-    Mask,
     WindowFill,
     as_01,
     fill_holes,
@@ -174,7 +173,7 @@ class Inpainter:
     ) -> None:
         for name in options:
             if name not in _OPTIONS:
-                raise ParameterError(f"there is no option {name!r}{_known(name, _OPTIONS)}")
+                raise ParameterError(f"there is no option {name!r}{wanted_one_of(_OPTIONS, name)}")
         self.method = method
         self._max_side = _at_least(1, "max_side", options.get("max_side"))
         self._large_holes = options.get("allow_large_holes", False)
@@ -291,7 +290,7 @@ def check_method(name: str) -> None:
         ParameterError: If there is none of that name.
     """
     if name not in METHODS:
-        raise ParameterError(f"method is {name!r}{_known(name, METHODS)}")
+        raise ParameterError(f"method is {name!r}{wanted_one_of(METHODS, name)}")
 
 
 def _without_network(method: str) -> WindowFill:
@@ -306,12 +305,6 @@ def _fill_in_8_bits(method: str, images: Floats, known: Mask) -> Floats:
         for image, mask in zip(images, known, strict=True)
     ]
     return as_01(np.stack(filled))
-
-
-def _known(name: object, names: Sequence[str]) -> str:
-    """Return the words that name what there is, and what is most like a name that is not there."""
-    near = difflib.get_close_matches(str(name), names, 1)
-    return f", wanted one of {', '.join(names)}" + (f"; did you mean {near[0]}?" if near else "")
 
 
 def _at_least(least: int, name: str, value: int | None) -> int | None:

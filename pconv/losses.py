@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from pconv.errors import ParameterError, ShapeError
 from pconv.features import VGG16Features
 from pconv.layers import window_sum
-from pconv.value_range import check_01
+from pconv.value_range import refuse_integers
 
 _PIXELS_A_PART = 2048  # of a sum over pixels on a GPU
 
@@ -32,6 +32,9 @@ class LossWeights:
     """What each term counts in the total; a term of weight 0 is not computed.
 
     The defaults are those of Liu et al. 2018, and what the paper's Table 2 adds up with.
+
+    Raises:
+        ParameterError: If a weight is negative or not finite, or all are 0.
     """
 
     valid: float = 1.0
@@ -211,16 +214,13 @@ class InpaintingLoss(nn.Module):
                 "vgg16_features(…), or set both weights to 0"
             )
 
-    def forward(
-        self, output: Tensor, image: Tensor, mask: Tensor, truth: TruthFeatures | None = None
-    ) -> dict[str, Tensor]:
+    def forward(self, output: Tensor, image: Tensor, mask: Tensor) -> dict[str, Tensor]:
         """Return the batch means of the terms that have a weight, and ``total``.
 
         Args:
             output: The network's output, any range, ``(B, 3, H, W)``.
             image: The truth in 0..1, ``(B, 3, H, W)``.
             mask: 1 where known, 0 in the hole, ``(B, 1, H, W)``, float or bool.
-            truth: `TruthFeatures` of `image`, if they are at hand; else they are computed.
 
         Returns:
             Float32 scalars under ``valid``, ``hole``, ``perceptual``, ``style``, ``tv`` (each
@@ -230,7 +230,7 @@ class InpaintingLoss(nn.Module):
             ShapeError: If the three tensors do not fit together.
             ImageError: If output or image are of integers, hence not in 0..1.
         """
-        terms = self.per_image(output, image, mask, truth)
+        terms = self.per_image(output, image, mask)
         return {name: term.mean() for name, term in terms.items()}
 
     def per_image(
@@ -248,7 +248,7 @@ class InpaintingLoss(nn.Module):
             output: As in `forward`.
             image: As in `forward`; one truth, ``(1, 3, H, W)``, may stand against many outputs.
             mask: As in `forward`.
-            truth: As in `forward`.
+            truth: `TruthFeatures` of `image`, if they are at hand; else they are computed.
             keeps_known: The output has the truth's known pixels already, as that of every
                 method without learning has. It is then its own composite, and VGG-16 runs
                 on it once and not twice.
@@ -310,8 +310,8 @@ def _check_input(output: Tensor, image: Tensor, mask: Tensor) -> None:
             f"output {tuple(output.shape)}, image {tuple(image.shape)}, mask {tuple(mask.shape)}; "
             "wanted (B, 3, H, W) twice and (B, 1, H, W)"
         )
-    check_01("output", output)
-    check_01("image", image)
+    refuse_integers("output", output)
+    refuse_integers("image", image)
 
 
 def _sum(values: Tensor) -> Tensor:

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pconv.errors import MaskError
-from pconv.masks import HOLE_SHARES, Mask, Shares, redraw
+from pconv.images import Mask
+from pconv.masks import HOLE_SHARES, Shares, redraw
 from pconv.resizing import resize_mask
 
 BRUSH_HOLE_SHARES: Shares = (0.02, 0.6)

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pconv.errors import MaskError
+from pconv.images import Mask
 
-Mask = NDArray[np.bool_]
 Shares = tuple[float, float]
 
 # The paper names no limits. Masks with hardly a hole, or hardly anything known, teach little.

@@ -13,10 +13,11 @@ import torch
 from torch import nn
 
 from pconv.errors import ParameterError, WeightsError
+from pconv.images import Mask
 from pconv.unet import Fill, UNet, mirrored
 from pconv.weights import load_weights, unwrapped
 from pconv.weights_source import weights_file
-from pconv.windows import Floats, Mask
+from pconv.windows import Floats
 
 log = logging.getLogger(__name__)
 

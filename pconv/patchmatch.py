@@ -24,6 +24,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from pconv.errors import MaskError
+from pconv.images import Mask, Pixels
 
 RADIUS: Final = 3
 """Patches are 7 by 7, as in Barnes et al., wherever the known pixels allow it."""
@@ -49,8 +50,6 @@ TOLERANCE_QUANTILE: Final = 0.9
 NO_MATCH: Final = -1
 FAR: Final = 1 << 62
 
-Pixels = NDArray[np.uint8]
-Mask = NDArray[np.bool_]
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
 State = NDArray[np.uint64]

@@ -83,6 +83,11 @@ class Photo:
     chunks: tuple[tuple[bytes, bytes], ...] = ()
 
     @property
+    def channels(self) -> int:
+        """1 for grey, 2 for grey and alpha, 3 for RGB, 4 for RGBA."""
+        return 1 if self.pixels.ndim == 2 else self.pixels.shape[2]
+
+    @property
     def upright(self) -> Pixels:
         """The pixels as they are shown: turned as the orientation says."""
         swap, down, right = _TURNS[self.orientation]
@@ -247,9 +252,10 @@ def _as_tuple(value: Any) -> tuple[Any, ...]:
 def _encode_png(photo: Photo) -> bytes:
     pixels = photo.pixels
     height, width = pixels.shape[:2]
-    channels = 1 if pixels.ndim == 2 else pixels.shape[2]
     bits = 8 * pixels.dtype.itemsize
-    header = struct.pack(">IIBBBBB", width, height, bits, _PNG_COLOUR_TYPES[channels], 0, 0, 0)
+    header = struct.pack(
+        ">IIBBBBB", width, height, bits, _PNG_COLOUR_TYPES[photo.channels], 0, 0, 0
+    )
     chunks = list(photo.chunks)
     if photo.icc_profile and not any(kind == b"iCCP" for kind, _ in chunks):
         chunks.append((b"iCCP", b"ICC profile\0\0" + zlib.compress(photo.icc_profile)))
@@ -277,7 +283,7 @@ def _encode_tiff(photo: Photo) -> bytes:
     """Put the tags of EXIF and those that describe the pixels into one structure, then pixels."""
     pixels = photo.pixels
     height, width = pixels.shape[:2]
-    channels = 1 if pixels.ndim == 2 else pixels.shape[2]
+    channels = photo.channels
     if channels == 2 and pixels.dtype == np.uint16:  # neither Pillow nor OpenCV reads it
         raise ImageError("TIFF can't hold 16 bits of grey and alpha; wanted .png")
     tags = Image.Exif()
@@ -316,10 +322,9 @@ def _encode_webp(photo: Photo) -> bytes:
 
 def _encode_8_bits(photo: Photo, name: str, channels: tuple[int, ...], **options: Any) -> bytes:
     pixels = photo.pixels
-    found = 1 if pixels.ndim == 2 else pixels.shape[2]
-    if pixels.dtype != np.uint8 or found not in channels:
+    if pixels.dtype != np.uint8 or photo.channels not in channels:
         raise ImageError(
-            f"{name} can't hold {8 * pixels.dtype.itemsize} bits, {found} channels; "
+            f"{name} can't hold {8 * pixels.dtype.itemsize} bits, {photo.channels} channels; "
             "wanted .png or .tif"
         )
     height, width = pixels.shape[:2]

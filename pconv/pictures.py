@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pconv.errors import ImageError, MaskError, ShapeError
+from pconv.images import Mask
 
 Array = NDArray[Any]
-Mask = NDArray[np.bool_]
 Picture = TypeVar("Picture", bound=Image.Image | Array)
 
 LEAST_KNOWN_SHARE = 0.5
@@ -166,14 +166,14 @@ def _binary(values: Array) -> Mask:
     highest = values.max()
     if highest not in (0, 1, 255, _largest(values.dtype)):
         raise MaskError(f"the mask's largest value is {highest}; wanted 0 in holes and 1, or 255")
-    known = values == highest
-    stray = int(np.count_nonzero(values) - np.count_nonzero(known & (values != 0)))
+    known = np.asarray((values == highest) & (values != 0))  # all is 0 where the highest is
+    stray = int(np.count_nonzero(values) - np.count_nonzero(known))
     if stray:
         raise MaskError(
             f"{stray} of {values.size} pixels of the mask are neither 0 nor {highest}; masks must "
             "be binary (was it saved as JPEG, or resized with smoothing?)"
         )
-    return np.asarray(known & (values != 0))
+    return known
 
 
 def _largest(dtype: np.dtype[Any]) -> int:

@@ -11,9 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pconv.errors import ShapeError
+from pconv.images import Mask, Pixels
 
-Pixels = NDArray[np.uint8]
-Mask = NDArray[np.bool_]
 Scalar = TypeVar("Scalar", bound=np.generic)
 
 

@@ -56,7 +56,7 @@ class Layer(nn.Module):
         nn.init.kaiming_uniform_(self.conv.weight, nonlinearity="relu")
 
     def count(self, mask: Tensor) -> Tensor:
-        """Return how many pixels of a one-channel mask each window sees."""
+        """Return how many known pixels of a one-channel mask each window sees."""
         side, step, border = self.row.kernel, self.row.stride, self.row.kernel // 2
         return window_sum(mask, (side, side), (step, step), (border, border))
 

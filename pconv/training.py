@@ -70,6 +70,9 @@ def train(
         hooks: Who else wants to know.
         stop_after_s: Stop with a checkpoint after so many seconds.
 
+    Returns:
+        What came of it: log, weights of both epochs that are kept, checkpoints that are left.
+
     Raises:
         TrainingStopped: If a signal came or the time was up; a checkpoint was written.
         TrainingError: If a loss is not finite.
@@ -108,7 +111,7 @@ class _Learner:
         self._criterion = _new_criterion(plan, ranks.device)
         # Fused: one pass over the weights instead of one for each operation.
         self.optimizer = torch.optim.Adam(self.model.parameters(), plan.learning_rate, fused=True)
-        self._losses: LossFunction | None = None
+        self._losses: LossFunction  # of the phase, made by `enter_epoch`
         self._phase = 0
 
     def enter_epoch(self, epoch: int) -> None:
@@ -122,8 +125,6 @@ class _Learner:
 
     def step(self, images: Tensor, masks: Tensor, learning_rate: float) -> dict[str, Tensor]:
         """Take one step; return the loss terms, which the device may still be computing."""
-        if self._losses is None:
-            raise RuntimeError("enter_epoch comes before step")
         terms = self._losses(images, masks)
         self.ranks.backward(terms["total"])
         for group in self.optimizer.param_groups:

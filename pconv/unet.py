@@ -5,7 +5,7 @@
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any, Literal, TypeVar, cast, get_args
+from typing import Any, Literal, Self, cast, get_args
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +15,7 @@ from pconv.errors import ParameterError, ShapeError
 from pconv.layers import PartialConv2d, Windows, look, only_known
 from pconv.rows import Layer, Row
 from pconv.upsampling import twice
-from pconv.value_range import check_01
+from pconv.value_range import refuse_integers
 
 FIGURE_4 = (
     #   name     kernel filters stride norm slope
@@ -61,7 +61,6 @@ def table(out_channels: int = 3, width: int = 64, levels: int = 8) -> list[Row]:
     return [*rows[:-1], rows[-1]._replace(filters=out_channels)]
 
 
-Net = TypeVar("Net", bound="UNet")
 Centre = Literal["half", "known"]
 Fill = Callable[[Tensor, Tensor], Tensor]  # a network, or what stands in for one
 _FLIPS = ((), (3,), (2,), (2, 3))
@@ -121,7 +120,7 @@ class UNet(nn.Module):
         image_channels = in_channels + mask_channel
         # Channels at each size, the image first: what the decoder finds on its way up.
         channels = [image_channels, *(row.filters for row in rows[:levels])]
-        below = [*channels[:levels]]
+        below = channels[:levels]
         low = channels.pop()
         for row in rows[levels:]:
             below.append(low + channels.pop())
@@ -191,7 +190,7 @@ class UNet(nn.Module):
         """Return the encoder's batch norms, outermost first."""
         return _norms(self.encoder)
 
-    def freeze_encoder_norms(self: Net) -> Net:
+    def freeze_encoder_norms(self) -> Self:
         """Freeze statistics and parameters of the encoder's batch norms, for good; return self.
 
         The second phase of the method trains so: a later ``train()`` leaves them frozen.
@@ -200,7 +199,7 @@ class UNet(nn.Module):
             norm.requires_grad_(False)
         return self._keep_statistics(self.levels)
 
-    def freeze_statistics(self: Net) -> Net:
+    def freeze_statistics(self) -> Self:
         """Freeze the statistics of all batch norms, for good; return self.
 
         Their parameters go on learning. From here on a picture is filled alike whatever it shares
@@ -208,11 +207,11 @@ class UNet(nn.Module):
         """
         return self._keep_statistics(2 * self.levels)
 
-    def _keep_statistics(self: Net, rows: int) -> Net:
+    def _keep_statistics(self, rows: int) -> Self:
         self._frozen_rows = max(self._frozen_rows, rows)
         return self.train(self.training)
 
-    def train(self: Net, mode: bool = True) -> Net:
+    def train(self, mode: bool = True) -> Self:
         """Switch training on or off, except for frozen batch norms; return self."""
         super().train(mode)
         for norm in _norms(self.layers()[: self._frozen_rows]):
@@ -227,7 +226,7 @@ class UNet(nn.Module):
         wanted = (image.shape[0], 1, *image.shape[2:])
         if tuple(mask.shape) != wanted:
             raise ShapeError(f"mask has shape {tuple(mask.shape)}, wanted {wanted}")
-        check_01("image", image)
+        refuse_integers("image", image)
 
 
 def _norms(layers: list[Layer]) -> list[nn.BatchNorm2d]:

@@ -42,11 +42,11 @@ class HeldOut:
         """Return mean L1 (0..1) and mean PSNR (dB) inside the holes of the 8-bit composites."""
         l1s, psnrs = [], []
         for filled, truth, mask in self._fill(model, len(self.pairs.images)):
-            l1s.append(l1(filled, truth, hole(mask)).reshape(-1))
-            psnrs.append(psnr(filled, truth, hole(mask)).clamp(max=IDENTICAL_DB).reshape(-1))
+            l1s.append(l1(filled, truth, hole(mask)))
+            psnrs.append(psnr(filled, truth, hole(mask)).clamp(max=IDENTICAL_DB))
         return {
-            "valid_hole_l1": float(torch.cat(l1s).double().mean()),
-            "valid_hole_psnr": float(torch.cat(psnrs).double().mean()),
+            "valid_hole_l1": float(torch.cat(l1s).mean()),
+            "valid_hole_psnr": float(torch.cat(psnrs).mean()),
         }
 
     def picture(self, model: UNet, rows: int) -> Pixels:

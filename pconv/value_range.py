@@ -5,8 +5,8 @@ from torch import Tensor
 from pconv.errors import ImageError
 
 
-def check_01(name: str, images: Tensor) -> None:
-    """Refuse images that can't be of values from 0 to 1.
+def refuse_integers(name: str, images: Tensor) -> None:
+    """Refuse integers, which can't be values from 0 to 1; floating point is not looked at.
 
     Args:
         name: What they are, for the message.

@@ -19,10 +19,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pconv.images import Mask
+
 Picture = NDArray[Any]
 """uint8, uint16, or floating point in 0..1."""
 Floats = NDArray[np.float32]
-Mask = NDArray[np.bool_]
 WindowFill = Callable[[Floats, Mask], Floats]
 """From windows, 0..1, ``(B, h, w, 3)``, and masks ``(B, h, w)`` to filled windows ``(B, h, w, 3)``.
 

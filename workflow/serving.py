@@ -20,7 +20,7 @@ from mlflow.pyfunc import PythonModel
 from PIL import Image
 
 from pconv.errors import ImageError, PConvError
-from pconv.images import GREY_THRESHOLD, read_image, read_mask
+from pconv.images import read_image, read_mask
 from pconv.inpainting import Inpainter
 from pconv.pictures import Array
 
@@ -57,7 +57,7 @@ class InpaintingModel(PythonModel):
             raise MlflowException.invalid_parameter_value(f"row {number}: {error}") from error
 
     def _fill(self, image: bytes | str, mask: bytes | str) -> str:
-        known = _read("mask", mask, partial(read_mask, threshold=GREY_THRESHOLD))
+        known = _read("mask", mask, partial(read_mask, grey=True))
         filled = self.inpainter(_read("image", image, read_image), known)
         file = BytesIO()
         Image.fromarray(filled).save(file, "PNG")

@@ -212,8 +212,7 @@ def _view(path: Path) -> Response:
     pixels = photo.upright
     if pixels.dtype == np.uint16:
         pixels = (pixels >> 8).astype(np.uint8)
-    has_alpha = pixels.ndim == 3 and pixels.shape[2] in (2, 4)
-    shown = path.with_name("shown.png" if has_alpha else "shown.jpg")
+    shown = path.with_name("shown.png" if photo.channels in (2, 4) else "shown.jpg")
     write_photo(shown, replace(photo, pixels=pixels, orientation=1, exif=None))
     return _file(shown)
 

@@ -38,7 +38,7 @@ export function start() {
   refresh();
 }
 
-export function setBrushSize(pixels) {
+function setBrushSize(pixels) {
   size.value = Math.max(1, Math.round(pixels));
   sizeShown.value = `${size.value} px`;
   drawRing();

@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.types import Message
 
 from pconv.errors import ImageError, PConvError
-from pconv.images import opened_image
+from pconv.images import MAX_PIXELS, opened_image
 from pconv.photo_files import SUFFIXES
 
 _SECONDS = 300
@@ -33,7 +33,7 @@ class Limits(NamedTuple):
     """
 
     bytes: int = 400_000_000
-    pixels: int = 100_000_000
+    pixels: int = MAX_PIXELS
 
 
 class Form(NamedTuple):

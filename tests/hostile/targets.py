@@ -78,7 +78,7 @@ def _image(content: bytes, folder: Path) -> None:
 def _mask(content: bytes, folder: Path) -> None:
     path = folder / "mask.png"
     path.write_bytes(content)
-    assert read_mask(path, threshold=128, max_pixels=MAX_PIXELS).dtype == np.bool_
+    assert read_mask(path, grey=True, max_pixels=MAX_PIXELS).dtype == np.bool_
     assert read_mask(path, max_pixels=MAX_PIXELS).dtype == np.bool_
 
 

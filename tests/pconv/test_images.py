@@ -335,7 +335,7 @@ class TestMasks:
         Image.fromarray(np.array([[0, 127, 128, 255]], dtype=np.uint8)).save(path)
         with pytest.raises(MaskError, match=r"mask\.png: 2 of 4 pixels are neither 0 nor 255"):
             read_mask(path)
-        assert read_mask(path, threshold=128).tolist() == [[False, False, True, True]]
+        assert read_mask(path, grey=True).tolist() == [[False, False, True, True]]
 
     @pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
     def test_transparent_mask(self, tmp_path: Path, mode: str) -> None:
@@ -362,7 +362,7 @@ class TestMasks:
         mask = np.kron(np.random.default_rng(2).random((6, 6)) < 0.5, np.ones((8, 8))) > 0
         path = tmp_path / "mask.jpg"
         Image.fromarray(mask).convert("RGB").save(path, quality=80)
-        assert np.array_equal(read_mask(path, threshold=128), mask)
+        assert np.array_equal(read_mask(path, grey=True), mask)
 
     def test_raises(self, tmp_path: Path) -> None:
         """Colour, too many pixels and wrong arrays are refused by name."""

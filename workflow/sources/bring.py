@@ -16,7 +16,6 @@ import numpy as np
 
 from pconv.errors import ImageError, MaskError, PConvError
 from pconv.images import (
-    GREY_THRESHOLD,
     Mask,
     Pixels,
     is_plain_jpeg,
@@ -189,7 +188,7 @@ def _bring_mask(
     if size is None:
         return Rejected(mask.source, f"there is no validation photo {mask.photo}")
     try:
-        known = read_mask(mask.file, threshold=GREY_THRESHOLD, max_pixels=max_pixels)
+        known = read_mask(mask.file, grey=True, max_pixels=max_pixels)
     except MaskError as error:
         return Rejected(mask.source, _reason(error, mask.file))
     height, width = known.shape

@@ -15,9 +15,9 @@ import numpy as np
 
 from pconv.atomic import atomic_folder
 from pconv.errors import DataError, MaskError
-from pconv.images import GREY_THRESHOLD, read_mask, write_mask
+from pconv.images import Mask, read_mask, write_mask
 from pconv.mask_shapes import borders, brush, to_bucket, vary
-from pconv.masks import Mask, blocks, random_walk, rectangles, strokes
+from pconv.masks import blocks, random_walk, rectangles, strokes
 from workflow.command import run_command
 from workflow.kinds_table import KINDS_FILE, write_kinds
 from workflow.sections import MasksParams
@@ -85,7 +85,7 @@ def given_masks(folder: str | None) -> list[Path]:
 def _refuse_inverted(folder: str, files: list[Path]) -> None:
     """Look at some of the masks, evenly spread: mostly holes means white was meant as hole."""
     some = files[:: max(1, len(files) // _MASKS_LOOKED_AT)]
-    shares = [1 - read_mask(path, threshold=GREY_THRESHOLD).mean() for path in some]
+    shares = [1 - read_mask(path, grey=True).mean() for path in some]
     if np.median(shares) > 0.5:
         raise MaskError(
             f"{folder}: the median mask is {np.median(shares):.0%} hole; here white is known and "
@@ -187,7 +187,7 @@ def _draw_bucket(rng: np.random.Generator, params: MasksParams) -> Mask:
 def _vary_given(rng: np.random.Generator, params: MasksParams, given: list[Path]) -> Mask:
     path = given[int(rng.integers(len(given)))]
     try:
-        known = read_mask(path, threshold=GREY_THRESHOLD)
+        known = read_mask(path, grey=True)
         return vary(rng, known, params.size_px, params.size_px)
     except MaskError as error:
         raise MaskError(f"{path}: {error}") from error
