@@ -9,6 +9,8 @@ from pydantic import ValidationError
 
 from workflow.sections import Params
 
+_RENAMED = {"train.validation_pairs": "masks.held_out"}
+
 
 def explain_problems(path: Path, error: ValidationError) -> str:
     """Say, a line for each, which keys of a parameter file are wrong, and what is allowed."""
@@ -40,18 +42,34 @@ def _explain(path: Path, problem: Any) -> str:
     found = problem["input"]
     if problem["type"] == "extra_forbidden":
         allowed = _fields_at(location[:-1])
-        return (
-            f"{path}: {key}: there is no such key{nearest(location[-1], allowed)}; "
-            f"allowed here: {', '.join(allowed)}"
-        )
+        hint = _elsewhere(key) or nearest(location[-1], allowed)
+        return f"{path}: {key}: there is no such key{hint}; allowed here: {', '.join(allowed)}"
     if problem["type"] == "missing":
-        return f"{path}: {key}: is missing; every parameter must be given"
+        return (
+            f"{path}: {key}: is missing; every parameter must be given{_meaning(location)}; the "
+            "files in presets/ have examples"
+        )
     hint = ""
     if isinstance(found, str) and _looks_like_number(found):
         hint = f"; YAML reads what stands in quotes as text: write {found}"
     if problem["type"] == "value_error":  # ours: it says itself what was found
         return ": ".join([str(path), *location, str(problem["ctx"]["error"])])
     return f"{path}: {key}: found {found!r:.200}; {problem['msg'].lower()}{hint}"
+
+
+def _elsewhere(key: str) -> str:
+    """Return `` (it is SECTION.KEY)`` if that is what a misplaced or renamed key is now."""
+    *_, name = key.split(".")
+    sections = [section for section in Params.model_fields if name in _fields_at([section])]
+    now = _RENAMED.get(key) or (f"{sections[0]}.{name}" if len(sections) == 1 else None)
+    return f" (it is {now})" if now else ""
+
+
+def _meaning(location: list[str]) -> str:
+    """Return `` (DESCRIPTION)`` of a key, or nothing of a section."""
+    section, *key = location
+    fields = getattr(Params.model_fields[section].annotation, "model_fields", {})
+    return f" ({fields[key[0]].description})" if key else ""
 
 
 def _fields_at(location: list[str]) -> list[str]:

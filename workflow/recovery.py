@@ -30,6 +30,7 @@ from workflow.sections import Params, Section
 
 log = logging.getLogger(__name__)
 
+OUTPUT_FOLDERS = ("data", "models", "reports")  # as in dvc.yaml
 _CLOCK_SKEW_S = 300  # of other machines that share a file system
 _QUEUE_WORKER = "queue-worker"  # of `dvc queue start`
 _LONG_AGO = 1  # not 0, which Snakemake takes for no time at all and compares with nothing
@@ -44,12 +45,21 @@ def recover_dvc(root: Path = Path()) -> None:
 
     A ``dvc.lock`` that is cut short is put aside: the results are in DVC's cache under what they
     were made of, so the next ``dvc repro`` finds them there and writes the file anew.
+
+    Raises:
+        DataError: If ``dvc.lock`` holds what git leaves of a conflict.
     """
     notes, record = root / ".dvc/tmp/rwlock", root / DVC_RECORD
     if _dvc_is_alive(root):
         return
     # Cut short they stop DVC; whole, they may name a number that another program has now.
     notes.unlink(missing_ok=True)
+    if record.is_file() and "\n<<<<<<< " in "\n" + record.read_text(errors="replace"):
+        raise DataError(
+            f"{record}: two branches are merged here and both have changed it; take one side, "
+            f"`git checkout --ours {record}` or `--theirs`, then run `dvc repro` (where there is a "
+            "remote, first `dvc pull`)"
+        )
     if record.is_file() and recorded_stages(record) is None:
         aside = record.with_name("dvc.lock.damaged")
         record.replace(aside)
@@ -105,6 +115,26 @@ def refuse_beside_snakemake(folder: Path = Path(".snakemake")) -> None:
             ) from None
         except OSError:
             return  # a file system without such locks
+
+
+def refuse_outputs_elsewhere(root: Path = Path()) -> None:
+    """Refuse to run under DVC where a folder of outputs leads out of the project.
+
+    DVC records no file outside of it, and says so when a stage is done, hours later.
+
+    Raises:
+        DataError: If DVC started this process and there is such a folder.
+    """
+    if not os.environ.get("DVC_STAGE"):
+        return
+    for name in OUTPUT_FOLDERS:
+        place = (root / name).resolve()
+        if not place.is_relative_to(root.resolve()):
+            raise DataError(
+                f"{name}/ leads to {place}, outside of this project, where DVC records nothing; "
+                "wanted a folder here. To have large files on another disk, put DVC's cache there: "
+                "`dvc cache dir --local PLACE`, `dvc config --local cache.type symlink`"
+            )
 
 
 @contextmanager

@@ -2,18 +2,21 @@
 
 Both engines record parameters and code as they are when a stage ends. Whoever prepares the next run
 while a long one goes would find the edit recorded as what the results were made with. So a stage
-ends well only if what it was started with still stands.
+ends well only if what it was started with still stands. And what was made with numbers that were
+edited since is not written: a stage outlives an engine that is killed, and would put its results in
+the place of the next one's.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pconv.errors import ParameterError
 from workflow.code import code_digests, stage_code
 from workflow.params import PARAMS_FILE, checked_params, section_as_written
-from workflow.recovery import refuse_beside_snakemake
+from workflow.recovery import refuse_beside_snakemake, refuse_outputs_elsewhere
 from workflow.sections import Params, Section
 
 _ROOT = Path(__file__).parents[1]
@@ -28,35 +31,59 @@ def stage_params(section: type[SectionType]) -> Iterator[SectionType]:
     Raises:
         ParameterError: If the file is not valid, or if the section or the stage's code was edited
             before the context ended.
-        DataError: If this is DVC's and Snakemake is at work in the project.
+        DataError: If this is DVC's, and Snakemake is at work in the project or outputs lie
+            elsewhere.
     """
     params, refuse_edits = start_stage(section)
     yield params
     refuse_edits()
 
 
-def start_stage(section: type[SectionType]) -> tuple[SectionType, Callable[[], None]]:
-    """Return a stage's section of ``params.yaml``, and a function that checks that it still stands.
+def start_stage(section: type[SectionType]) -> tuple[SectionType, "StartedWith"]:
+    """Return a stage's section of ``params.yaml``, and what checks that it still stands.
 
     Raises:
-        ParameterError: If the file is not valid; by the function, if the section or the stage's
-            code was edited meanwhile.
-        DataError: If this is DVC's and Snakemake is at work in the project.
+        ParameterError: If the file is not valid.
+        DataError: If this is DVC's, and Snakemake is at work in the project or outputs lie
+            elsewhere.
     """
     refuse_beside_snakemake()
+    refuse_outputs_elsewhere()
     stage = next(n for n, f in Params.model_fields.items() if f.annotation is section)
     params: SectionType = getattr(checked_params(), stage)
-    files = stage_code(f"workflow.stages.{stage}", _ROOT)
-    written, code = section_as_written(stage), code_digests(files, _ROOT)
+    digests = code_digests(stage_code(f"workflow.stages.{stage}", _ROOT), _ROOT)
+    return params, StartedWith(stage, section_as_written(stage), digests)
 
-    def refuse_edits() -> None:
-        now, digests = section_as_written(stage), code_digests(files, _ROOT)
-        edited = [f"{PARAMS_FILE}: {stage}.{k}" for k in written if now.get(k) != written[k]]
-        edited += [name for name, digest in digests.items() if code[name] != digest]
+
+@dataclass(frozen=True)
+class StartedWith:
+    """Parameters and code that a stage was started with; worker processes get it too.
+
+    Attributes:
+        stage: Its name.
+        written: Its section of ``params.yaml``, as it stood there.
+        digests: SHA-256 of its code, by file.
+    """
+
+    stage: str
+    written: Mapping[str, Any]
+    digests: Mapping[str, str]
+
+    def __call__(self) -> None:
+        """Check that all of it still stands.
+
+        Raises:
+            ParameterError: If something of it was edited meanwhile.
+        """
+        written, digests = section_as_written(self.stage), code_digests(self.digests, _ROOT)
+        edited = [
+            f"{PARAMS_FILE}: {self.stage}.{key}"
+            for key, value in self.written.items()
+            if written.get(key) != value
+        ]
+        edited += [name for name, digest in self.digests.items() if digests[name] != digest]
         if edited:
             raise ParameterError(
-                f"{', '.join(edited)}: edited while the stage {stage} ran, so what it made is not "
-                "recorded; take the edit back and run it again, or run it again with the edit"
+                f"{', '.join(edited)}: edited while the stage {self.stage} ran, so what it made is "
+                "not recorded; take the edit back and run it again, or run it again with the edit"
             )
-
-    return params, refuse_edits

@@ -1,17 +1,16 @@
 import re
 import signal
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from pconv.errors import DataError, ImageError
+from pconv.errors import DataError, ImageError, ParameterError
 from pconv.images import read_image, write_image
 from tests.interrupted import kill_when
 from workflow.sections import AugmentParams
-from workflow.shards import Shard
+from workflow.shards import Shard, nothing
 from workflow.stages.augment import augment_photos, main, make_variants, ranges_of
 
 SETTINGS: dict[str, Any] = {
@@ -30,6 +29,11 @@ SETTINGS: dict[str, Any] = {
     "hue_turns": 0.02,
 }
 PHOTOS = 9
+
+
+def refuse() -> None:
+    """Say that the numbers were edited meanwhile."""
+    raise ParameterError("overtaken")
 
 
 def augment_params(**changed: Any) -> AugmentParams:
@@ -173,11 +177,17 @@ class TestMain:
     """The promises of the command line."""
 
     def test_values(self, raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """The command makes the one shard it is asked for."""
+        """The command makes the one shard it is asked for; what is overtaken replaces none."""
         arguments = ["augment", "--raw", str(raw), "--out", str(tmp_path / "out")]
         monkeypatch.setattr("sys.argv", [*arguments, "--shards", "3", "--shard", "1/3"])
         monkeypatch.setattr(
-            "workflow.stages.augment.stage_params", lambda _: nullcontext(augment_params())
+            "workflow.stages.augment.start_stage", lambda _: (augment_params(), nothing)
         )
         main()
         assert [path.name for path in (tmp_path / "out").iterdir()] == ["0001"]
+        before = items(tmp_path / "out")
+        edited = (augment_params(seed=9), refuse)
+        monkeypatch.setattr("workflow.stages.augment.start_stage", lambda _: edited)
+        with pytest.raises(ParameterError, match="overtaken"):
+            main()
+        assert items(tmp_path / "out") == before

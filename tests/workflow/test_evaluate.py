@@ -9,6 +9,7 @@ import sys
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
@@ -18,7 +19,7 @@ import yaml
 from safetensors.torch import save_file
 
 from pconv import baselines
-from pconv.errors import DataError
+from pconv.errors import DataError, ParameterError
 from pconv.features import vgg16_features
 from pconv.images import write_image, write_mask
 from pconv.losses import InpaintingLoss
@@ -243,6 +244,25 @@ class TestEvaluatePairs:
         """Without weights it says which stage makes them."""
         with pytest.raises(DataError, match="no weights; the stage train makes them"):
             evaluate_pairs(replace(job, models=tmp_path), [Shard(0, 1)])
+
+
+class TestMain:
+    """The command line."""
+
+    def test_overtaken(self, job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What was measured by numbers that were edited since is not written."""
+        paths = ("sample", "raw", "masks", "models")
+        options = [f"--{name}={getattr(job, name)}" for name in paths]
+        options += [f"--out={tmp_path / 'out'}", f"--state={tmp_path / 'state'}"]
+        monkeypatch.setattr("sys.argv", ["evaluate", *options, "--shards", "2", "--shard", "1/2"])
+        refuse = Mock(side_effect=ParameterError("overtaken"))
+        monkeypatch.setattr(evaluate, "start_stage", lambda _: (job.params, refuse))
+        with pytest.raises(ParameterError, match="overtaken"):
+            evaluate.main()
+        assert not list((tmp_path / "out").glob("[!.]*"))
+        refuse.side_effect = None
+        evaluate.main()
+        assert [path.name for path in (tmp_path / "out").iterdir()] == ["0001"]
 
 
 class TestRestart:

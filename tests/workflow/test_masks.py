@@ -2,7 +2,6 @@ import csv
 import re
 import signal
 from collections import Counter
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from tests.interrupted import ROOT, kill_when
 from workflow.kinds_table import KINDS_FILE
 from workflow.params import read_params
 from workflow.sections import MasksParams
-from workflow.shards import Shard
+from workflow.shards import Shard, nothing
 from workflow.stages.masks import MaskFolders, draw_mask, given_masks, main, make_masks
 
 SETTINGS: dict[str, Any] = {
@@ -42,6 +41,11 @@ SETTINGS: dict[str, Any] = {
     "bucket_margin_share": 0.1,
     "folder": None,
 }
+
+
+def refuse() -> None:
+    """Say that the numbers were edited meanwhile."""
+    raise ParameterError("overtaken")
 
 
 def masks_params(**changed: Any) -> MasksParams:
@@ -335,19 +339,25 @@ class TestMain:
         arguments += ["--shards", "3", "--shard", "1/4"]
         monkeypatch.setattr("sys.argv", arguments)
         monkeypatch.setattr(
-            "workflow.stages.masks.stage_params", lambda _: nullcontext(masks_params())
+            "workflow.stages.masks.start_stage", lambda _: (masks_params(), nothing)
         )
         with pytest.raises(ParameterError, match="does not fit"):
             main()
 
     def test_values(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """The command makes the one shard it is asked for."""
+        """The command makes the one shard it is asked for; what is overtaken replaces none."""
         arguments = ["masks", "--shards", "3", "--shard", "1/3"]
         for name in ("train", "valid", "held-out"):
             arguments += [f"--{name}", str(tmp_path / name)]
         monkeypatch.setattr("sys.argv", arguments)
         monkeypatch.setattr(
-            "workflow.stages.masks.stage_params", lambda _: nullcontext(masks_params())
+            "workflow.stages.masks.start_stage", lambda _: (masks_params(), nothing)
         )
         main()
         assert sorted(path.name for path in tmp_path.glob("*/*")) == ["0001", "0001", "0001"]
+        before = items(tmp_path / "train")
+        edited = (masks_params(seed=9), refuse)
+        monkeypatch.setattr("workflow.stages.masks.start_stage", lambda _: edited)
+        with pytest.raises(ParameterError, match="overtaken"):
+            main()
+        assert items(tmp_path / "train") == before

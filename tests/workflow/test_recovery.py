@@ -141,6 +141,14 @@ class TestRecoverDvc:
         assert not (project / "dvc.lock").exists()
         assert (project / "dvc.lock.damaged").read_text() == content
 
+    def test_conflict(self, project: Path) -> None:
+        """What git leaves of a merge is no work of a kill: it stays, and what to do is said."""
+        conflict = f"<<<<<<< HEAD\n{RECORD}=======\n{RECORD}>>>>>>> other\n"
+        (project / "dvc.lock").write_text(conflict)
+        with pytest.raises(DataError, match=r"dvc\.lock: two branches .*checkout --ours"):
+            recover_dvc(project)
+        assert (project / "dvc.lock").read_text() == conflict
+
     @pytest.mark.parametrize("start", [("dvc",), ("-m", "dvc")])
     def test_living_dvc(self, project: Path, start: tuple[str, ...]) -> None:
         """While a DVC is at work in the project its files are its own."""

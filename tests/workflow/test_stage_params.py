@@ -1,15 +1,19 @@
 """A stage ends well only if its parameters and its code stand as they stood when it began."""
 
+import pickle
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
-from pconv.errors import ParameterError
+from pconv.errors import DataError, ParameterError
+from workflow.graph import load_stages
 from workflow.params import read_params
 from workflow.presets import use_preset
+from workflow.recovery import OUTPUT_FOLDERS
 from workflow.sections import MasksParams, TrainParams
-from workflow.stage_params import stage_params
+from workflow.stage_params import stage_params, start_stage
 
 ROOT = Path(__file__).parents[2]
 Edit = Callable[[str, str, str], None]
@@ -39,6 +43,37 @@ def test_values(edit: Edit) -> None:
         assert params == read_params().masks
         edit("params.yaml", "bootstrap_draws: ", "bootstrap_draws: 1")
         edit("params.yaml", "masks:\n", "masks:  # mine\n")
+
+
+def test_in_a_worker(edit: Edit) -> None:
+    """What checks for edits goes to worker processes, and finds them there."""
+    _, refuse_edits = start_stage(MasksParams)
+    sent = pickle.loads(pickle.dumps(refuse_edits))  # noqa: S301  # its own
+    sent()
+    edit("params.yaml", "  walk_brush_px: 1", "  walk_brush_px: 2")
+    with pytest.raises(ParameterError, match=r"masks\.walk_brush_px: edited"):
+        sent()
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_outputs_elsewhere(
+    edit: Edit, inside: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under DVC a folder of outputs that leads out of the project is refused before the work."""
+    place = tmp_path / "large" if inside else tmp_path.parent / "large"
+    place.mkdir(exist_ok=True)
+    (tmp_path / "data").symlink_to(place)
+    start_stage(MasksParams)
+    monkeypatch.setenv("DVC_STAGE", "masks")
+    refused = pytest.raises(DataError, match=r"^data/ leads to .*large, .*dvc cache dir")
+    with nullcontext() if inside else refused:
+        start_stage(MasksParams)
+
+
+def test_output_folders() -> None:
+    """The folders that are looked at are those that hold the outputs of dvc.yaml."""
+    outputs = [path for stage in load_stages(ROOT / "dvc.yaml") for path in stage.outputs]
+    assert {Path(path).parts[0] for path in outputs} == set(OUTPUT_FOLDERS)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ python -m workflow.stages.augment --raw data/raw/ --out data/augmented/ --shards
 """
 
 import argparse
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -16,13 +17,20 @@ from pconv.errors import DataError
 from pconv.images import read_image, write_image
 from workflow.command import run_command
 from workflow.sections import AugmentParams
-from workflow.shards import Shard, add_shard_options, chosen_shards, for_each_shard
-from workflow.stage_params import stage_params
+from workflow.shards import Shard, add_shard_options, chosen_shards, for_each_shard, nothing
+from workflow.stage_params import start_stage
 
 STAGE_NUMBER = 2
 
 
-def augment_photos(params: AugmentParams, *, raw: Path, out: Path, shards: list[Shard]) -> None:
+def augment_photos(
+    params: AugmentParams,
+    *,
+    raw: Path,
+    out: Path,
+    shards: list[Shard],
+    before_writing: Callable[[], None] = nothing,
+) -> None:
     """Make the training images of the given shards.
 
     Image i is a variant of photograph i modulo n, in sorted order, and draws from
@@ -33,13 +41,14 @@ def augment_photos(params: AugmentParams, *, raw: Path, out: Path, shards: list[
         raw: Folder whose ``train/`` holds the photographs.
         out: Receives ``SHARD/ITEM.png``, such as ``0003/000123.png``.
         shards: The shards to make.
+        before_writing: Called when a shard is made; what it raises keeps the one before. Picklable.
 
     Raises:
         DataError: If there are no photographs.
         ImageError: If one of them can't be read.
     """
     photos = training_photos(raw)
-    make = partial(make_shard, params, photos, out)
+    make = partial(make_shard, params, photos, out, before_writing)
     for_each_shard(make, shards, what="augment", folders=[out])
 
 
@@ -58,7 +67,13 @@ def training_photos(raw: Path) -> list[Path]:
     return photos
 
 
-def make_shard(params: AugmentParams, photos: list[Path], out: Path, shard: Shard) -> None:
+def make_shard(
+    params: AugmentParams,
+    photos: list[Path],
+    out: Path,
+    before_writing: Callable[[], None],
+    shard: Shard,
+) -> None:
     """Make the images of one shard's photographs."""
     cv2.setNumThreads(1)  # the pool already fills the cores
     with atomic_folder(out / shard.name) as folder:
@@ -70,6 +85,7 @@ def make_shard(params: AugmentParams, photos: list[Path], out: Path, shard: Shar
         made = sum(1 for _ in folder.glob("*.png"))
         if made != wanted:
             raise DataError(f"{out / shard.name}: {made} images made; wanted {wanted}; run again")
+        before_writing()
 
 
 def make_variants(params: AugmentParams, photo: Path, items: range, folder: Path) -> None:
@@ -106,8 +122,11 @@ def main() -> None:
     add_shard_options(parser)
     options = parser.parse_args()
     shards = chosen_shards(options)
-    with stage_params(AugmentParams) as params:
-        augment_photos(params, raw=options.raw, out=options.out, shards=shards)
+    params, refuse_edits = start_stage(AugmentParams)
+    augment_photos(
+        params, raw=options.raw, out=options.out, shards=shards, before_writing=refuse_edits
+    )
+    refuse_edits()
 
 
 if __name__ == "__main__":

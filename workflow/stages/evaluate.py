@@ -37,8 +37,8 @@ from workflow.kept import KeptBatches, identity
 from workflow.networks import MIRRORED, is_network, network_names, weights_file
 from workflow.pairs import Pair, load_pair, mask_file, read_pairs, subset
 from workflow.sections import EvaluateParams
-from workflow.shards import Shard, add_shard_options, chosen_shards, for_each_shard
-from workflow.stage_params import stage_params
+from workflow.shards import Shard, add_shard_options, chosen_shards, for_each_shard, nothing
+from workflow.stage_params import start_stage
 
 log = logging.getLogger(__name__)
 
@@ -125,8 +125,16 @@ class Plan:
         )
 
 
-def evaluate_pairs(job: Job, shards: Sequence[Shard]) -> Callable[[], None]:
+def evaluate_pairs(
+    job: Job, shards: Sequence[Shard], *, before_writing: Callable[[], None] = nothing
+) -> Callable[[], None]:
     """Measure every method on the pairs of the given shards.
+
+    Args:
+        job: What every shard needs to know.
+        shards: The shards to make.
+        before_writing: Called when a shard is measured; what it raises keeps the one before.
+            Picklable.
 
     Returns:
         What deletes the batches kept for a run that is stopped; to be called when nothing can make
@@ -140,13 +148,15 @@ def evaluate_pairs(job: Job, shards: Sequence[Shard]) -> Callable[[], None]:
     kept = KeptBatches(job.state, _identity(job, plan))
     if finished := kept.count(numbers):
         log.info("evaluate: %d of %d batches are finished; going on", finished, len(numbers))
-    make = partial(evaluate_shard, job, plan, kept)
+    make = partial(evaluate_shard, job, plan, kept, before_writing)
     for_each_shard(make, shards, what="evaluate", folders=[job.out])
     # Not before the last shard is there: both engines delete those of a killed run.
     return kept.forget_all if len(shards) == shards[0].count else partial(kept.forget, numbers)
 
 
-def evaluate_shard(job: Job, plan: Plan, kept: KeptBatches, shard: Shard) -> None:
+def evaluate_shard(
+    job: Job, plan: Plan, kept: KeptBatches, before_writing: Callable[[], None], shard: Shard
+) -> None:
     """Measure every method on one shard's pairs, and write its table."""
     torch.set_num_threads(1)  # the shards are the parallelism
     cv2.setNumThreads(1)
@@ -156,6 +166,7 @@ def evaluate_shard(job: Job, plan: Plan, kept: KeptBatches, shard: Shard) -> Non
     with atomic_folder(job.out / shard.name) as folder:
         text = "".join([",".join(COLUMNS) + "\n", *batches])
         (folder / "pairs.csv").write_text(text, encoding="utf-8", newline="\n")
+        before_writing()
 
 
 def _identity(job: Job, plan: Plan) -> str:
@@ -274,8 +285,9 @@ def main() -> None:
     options = parser.parse_args()
     paths = {name: getattr(options, name) for name in names}
     shards = chosen_shards(options)
-    with stage_params(EvaluateParams) as params:
-        forget_batches = evaluate_pairs(Job(params, **paths), shards)
+    params, refuse_edits = start_stage(EvaluateParams)
+    forget_batches = evaluate_pairs(Job(params, **paths), shards, before_writing=refuse_edits)
+    refuse_edits()
     forget_batches()
 
 

@@ -21,9 +21,9 @@ from pconv.masks import blocks, random_walk, rectangles, strokes
 from workflow.command import run_command
 from workflow.kinds_table import KINDS_FILE, write_kinds
 from workflow.sections import MasksParams
-from workflow.shards import Shard, add_shard_options, chosen_shards, for_each_shard
+from workflow.shards import Shard, add_shard_options, chosen_shards, for_each_shard, nothing
 from workflow.sources.layout import find_images
-from workflow.stage_params import stage_params
+from workflow.stage_params import start_stage
 
 TRAIN_STAGE_NUMBER = 3
 VALID_STAGE_NUMBER = 30  # no other stage's: validation masks are independent of training's
@@ -48,7 +48,13 @@ class MaskFolders:
     held_out: Path
 
 
-def make_masks(params: MasksParams, folders: MaskFolders, shards: list[Shard]) -> None:
+def make_masks(
+    params: MasksParams,
+    folders: MaskFolders,
+    shards: list[Shard],
+    *,
+    before_writing: Callable[[], None] = nothing,
+) -> None:
     """Make all masks of the given shards.
 
     Mask i is of kind i modulo the number of kinds, so the kinds are equally likely to within one,
@@ -58,13 +64,14 @@ def make_masks(params: MasksParams, folders: MaskFolders, shards: list[Shard]) -
         params: The stage's parameters.
         folders: Where they go.
         shards: The shards to make.
+        before_writing: Called when a shard is made; what it raises keeps the one before. Picklable.
 
     Raises:
         DataError: If the folder of masks is empty.
         MaskError: If the parameters allow no mask of some kind, or the given ones look inverted.
     """
     given = given_masks(params.folder)
-    make = partial(make_shard, params, given, folders)
+    make = partial(make_shard, params, given, folders, before_writing)
     for_each_shard(make, shards, what="masks", folders=list(vars(folders).values()))
 
 
@@ -93,7 +100,13 @@ def _refuse_inverted(folder: str, files: list[Path]) -> None:
         )
 
 
-def make_shard(params: MasksParams, given: list[Path], folders: MaskFolders, shard: Shard) -> None:
+def make_shard(
+    params: MasksParams,
+    given: list[Path],
+    folders: MaskFolders,
+    before_writing: Callable[[], None],
+    shard: Shard,
+) -> None:
     """Make one shard of each folder."""
     cv2.setNumThreads(1)  # the pool already fills the cores
     for out, total, stage in (
@@ -110,6 +123,7 @@ def make_shard(params: MasksParams, given: list[Path], folders: MaskFolders, sha
                     f"{out / shard.name}: {made} masks made; wanted {len(shard.items(total))}; "
                     "run again"
                 )
+            before_writing()
 
 
 def write_item(
@@ -215,8 +229,10 @@ def main() -> None:
     add_shard_options(parser)
     options = parser.parse_args()
     shards = chosen_shards(options)
-    with stage_params(MasksParams) as params:
-        make_masks(params, MaskFolders(options.train, options.valid, options.held_out), shards)
+    folders = MaskFolders(options.train, options.valid, options.held_out)
+    params, refuse_edits = start_stage(MasksParams)
+    make_masks(params, folders, shards, before_writing=refuse_edits)
+    refuse_edits()
 
 
 if __name__ == "__main__":
