@@ -46,6 +46,17 @@ class TestAtomicFile:
         assert path.read_text() == "old"
         assert names(tmp_path) == ["file.txt"]
 
+    def test_interrupted(self, tmp_path: Path) -> None:
+        """Nor does Ctrl-C leave half a file."""
+
+        def write_half(partial: Path) -> None:
+            partial.write_text("half")
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt), atomic_file(tmp_path / "file.txt") as partial:
+            write_half(partial)
+        assert names(tmp_path) == []
+
     def test_nothing_written(self, tmp_path: Path) -> None:
         """A block that writes nothing is an error, not an empty file."""
         with pytest.raises(FileNotFoundError), atomic_file(tmp_path / "file.txt"):
@@ -74,6 +85,11 @@ class TestAtomicFile:
         with pytest.raises(IsADirectoryError) as failed, atomic_file(folder) as partial:
             partial.touch()
         assert str(failed.value).endswith(f": {str(folder)!r}")
+
+    def test_error_without_number(self, tmp_path: Path) -> None:
+        """An error that is not the disk's, as an encoder's, keeps its words."""
+        with pytest.raises(OSError, match=r"^encoder error -2$"), atomic_file(tmp_path / "a.png"):
+            raise OSError("encoder error -2")
 
     def test_long_name(self, tmp_path: Path) -> None:
         """A name as long as the file system takes is written, and so is one that is not UTF-8."""
@@ -170,3 +186,24 @@ class TestRemoveLeftovers:
         (folder / "half.txt").touch()
         remove_leftovers(tmp_path)
         assert names(tmp_path) == sorted(kept)
+
+    def test_of_another_user(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What another user's process, which may not be sent a signal, is writing is left alone."""
+
+        def refuse(*_: int) -> None:
+            raise PermissionError
+
+        monkeypatch.setattr(os, "kill", refuse)
+        (tmp_path / f".out.partial-{THIS_HOST}-{DEAD_PID}-00000000").touch()
+        remove_leftovers(tmp_path)
+        assert len(names(tmp_path)) == 1
+
+    def test_of_a_zombie(self, tmp_path: Path) -> None:
+        """A process that is dead but not yet waited for writes no more."""
+        with subprocess.Popen(["true"], stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            process.stdout.read()
+            os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+            (tmp_path / f".out.partial-{THIS_HOST}-{process.pid}-00000000").touch()
+            remove_leftovers(tmp_path)
+        assert names(tmp_path) == []

@@ -211,6 +211,12 @@ class TestWarp:
         turned = warp(photo, Variant(quarter_turn=True, across=across), 20)
         assert difference(turned, plain.transpose(1, 0, 2)).max() <= 3
 
+    def test_values_keeps_detail(self) -> None:
+        """Half a pixel aside, stripes of two pixels keep their contrast, as by no linear mean."""
+        stripes = np.rint(127.5 + 100 * np.cos(np.arange(49) * math.pi / 2 + 1)).astype(np.uint8)
+        photo = np.broadcast_to(stripes[:, None], (48, 49, 3)).copy()
+        assert warp(photo, Variant(), 48).std() > 0.9 * photo.std()
+
     @pytest.mark.parametrize("shape", [(1, 1), (1, 9), (9, 1), (1, 400), (2, 400)])
     def test_values_thin(self, shape: tuple[int, int]) -> None:
         """A photograph one pixel wide, or made so, is no endless loop, and keeps its colour."""

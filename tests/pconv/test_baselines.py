@@ -161,6 +161,12 @@ class TestMethods:
         filled = fill("mean", image, np.array([[True, True, False]]))
         assert filled[0, 2].tolist() == [12, 0, 7]  # halves go to the even number
 
+    def test_mean_of_many(self) -> None:
+        """The mean of millions of pixels is not lost in rounding."""
+        image, known = np.full((1500, 1500, 3), 199, np.uint8), np.ones((1500, 1500), bool)
+        known[0, 0] = False
+        assert (fill("mean", image, known) == 199).all()
+
     @pytest.mark.parametrize(("name", "flag"), [("telea", "TELEA"), ("ns", "NS")])
     @given(pair=damaged())
     @few

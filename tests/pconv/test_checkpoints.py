@@ -1,6 +1,8 @@
 """Checkpoints: whole, the newest two, and nobody else's."""
 
+import errno
 import logging
+import os
 import pickle
 from pathlib import Path
 
@@ -38,6 +40,50 @@ class TestSave:
         own = saved(tmp_path, 1, 5, 7).own
         assert steps_in(own) == [5, 7]
         assert len(list(own.iterdir())) == 2
+
+    def test_beside_damaged(self, tmp_path: Path) -> None:
+        """A run that began anew keeps what it saves, not the damaged files of later steps."""
+        checkpoints = saved(tmp_path, 8, 9)
+        for path in checkpoints.own.glob("*.pt"):
+            path.write_bytes(b"")
+        checkpoints.save(1, {"step": 1})
+        assert checkpoints.newest() == {"step": 1}
+        assert steps_in(checkpoints.own) == [1]
+
+    def test_of_a_killed_one(self, tmp_path: Path) -> None:
+        """What a process killed while saving has left, gigabytes maybe, goes with the next one."""
+        checkpoints = CheckpointFolder(tmp_path, MINE)
+        checkpoints.own.mkdir()
+        # Of a process number above the largest that Linux gives out.
+        half = f".step-000000001.pt.partial-{os.uname().nodename}-{2**22 + 1}-00000000"
+        (checkpoints.own / half).touch()
+        checkpoints.save(1, {})
+        assert [path.name for path in checkpoints.own.iterdir()] == ["step-000000001.pt"]
+
+    def test_on_the_disk(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A power cut takes none: the file is flushed before its rename, its folder after that."""
+        flushed: list[list[str]] = []
+
+        def flush(_: int) -> None:
+            flushed.append([path.suffix for path in own.iterdir()])
+
+        own = CheckpointFolder(tmp_path, MINE).own
+        monkeypatch.setattr(os, "fsync", flush)
+        saved(tmp_path, 1)
+        assert [suffixes == [".pt"] for suffixes in flushed] == [False, True]
+
+    def test_full_disk(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """On a full disk the error is the disk's, not torch's, and names the checkpoint."""
+
+        def fail(*_: object) -> None:
+            try:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            finally:
+                raise RuntimeError("unexpected pos 64 vs 0")  # as torch does
+
+        monkeypatch.setattr(torch, "save", fail)
+        with pytest.raises(OSError, match=r"No space left on device: .*step-000000001\.pt"):
+            saved(tmp_path, 1)
 
     def test_leaves_foreign(self, tmp_path: Path) -> None:
         """A run that waits to go on keeps its checkpoints while another is trained to its end."""

@@ -1,5 +1,6 @@
 """Packing, the order of the data, and what reaches the network."""
 
+import itertools
 from collections import Counter
 from pathlib import Path
 
@@ -74,6 +75,11 @@ class TestImageSet:
         wide = ImageSet(images.reshape(-1, 8, 32, 3), masks.reshape(-1, 8, 32))
         signed = ImageSet(images.view(np.int8), masks)
         assert len({wide.digest, signed.digest, random_set().digest}) == 3
+
+    def test_digest_of_a_view(self) -> None:
+        """A view that is not contiguous in memory has the digest of its copy."""
+        images, masks = random_set().images[..., ::-1], random_set().masks[:, ::-1]
+        assert ImageSet(images, masks).digest == ImageSet(images.copy(), masks.copy()).digest
 
     def test_digest_in_slices(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """However few items are hashed at once, all are."""
@@ -162,6 +168,8 @@ class TestPack:
             pack_masks(small, packed)
         with pytest.raises(DataError, match=r"gone.png: can't be read"):
             pack_images([tmp_path / "gone.png"], packed)
+        with pytest.raises(DataError, match=r"/a: can't be read \(Is a directory"):
+            pack_images([tmp_path / "a"], packed)
         assert [path for path in tmp_path.iterdir() if path.is_file()] == []
 
 
@@ -207,9 +215,10 @@ class TestBatches:
             assert Batches(50, 50, 5, 0).of_epoch(1)[..., which].tobytes() == orders[0]
 
     def test_image_and_mask_are_independent(self) -> None:
-        """As many masks as images do not pair off with them."""
-        drawn = Batches(100, 100, 10, seed=0).of_epoch(1).reshape(-1, 2)
-        assert np.count_nonzero(drawn[:, 0] == drawn[:, 1]) < 10
+        """As many masks as images do not pair off with them, nor with those of other epochs."""
+        epochs = [Batches(100, 100, 10, seed=0).of_epoch(i).reshape(-1, 2) for i in range(1, 6)]
+        for images, masks in itertools.product(epochs, epochs):
+            assert np.count_nonzero(images[:, 0] == masks[:, 1]) < 10
 
     def test_raises(self) -> None:
         """A batch larger than the set is refused."""

@@ -1,9 +1,12 @@
 """VGG-16 features: what they compute, and where their weights may come from."""
 
+import io
 import subprocess
 import sys
 import urllib.error
+from email.message import Message
 from pathlib import Path
+from urllib.response import addinfourl
 
 import pytest
 import safetensors.torch
@@ -269,6 +272,22 @@ class TestImagenetWeights:
         assert torch.equal(
             vgg16_features("imagenet").features[0].weight, state["features.0.weight"]
         )
+
+    def test_raises_on_another_file(
+        self, tmp_path: Path, state: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Weights that are downloaded but are not the known ones are refused and not kept."""
+        torch.save(state, tmp_path / "other.pth")
+        content = (tmp_path / "other.pth").read_bytes()
+
+        def answer(*_: object, **__: object) -> addinfourl:
+            return addinfourl(io.BytesIO(content), Message(), "")
+
+        monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+        monkeypatch.setattr("torch.hub.urlopen", answer)
+        with pytest.raises(WeightsError, match="invalid hash value"):
+            vgg16_features("imagenet")
+        assert not list(tmp_path.glob("hub/checkpoints/*"))
 
     @pytest.mark.parametrize("error", [urllib.error.URLError("no route"), TimeoutError("slow")])
     def test_raises_without_network(

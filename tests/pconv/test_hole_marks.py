@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
@@ -76,19 +77,24 @@ class TestKnownPixels:
         photo = Photo(np.full((20, 30, 3), [255, 0, 0], np.uint8))
         known = known_pixels(photo, tmp_path / "mask.png", HoleMarks("red"))
         assert (known == KNOWN).all()
+        inverted = known_pixels(photo, tmp_path / "mask.png", HoleMarks("red", invert=True))
+        assert (inverted == ~KNOWN).all()
 
-    def test_tolerance(self) -> None:
-        """Each channel may be off by the tolerance and no more."""
-        pixels = np.full((20, 30, 3), 90, np.uint8)
+    @pytest.mark.parametrize("dtype", ["u1", "u2"])
+    def test_tolerance(self, dtype: str) -> None:
+        """Each channel may be off by the tolerance, in 8-bit levels, and no more."""
+        pixels = np.full((20, 30, 3), 90, dtype)
         pixels[0, 0], pixels[0, 1] = [245, 10, 255], [244, 10, 255]
+        pixels *= np.iinfo(dtype).max // 255
         known = known_pixels(Photo(pixels), None, HoleMarks("magenta", tolerance=10))
         assert not known[0, 0]
         assert known.sum() == known.size - 1
 
-    def test_transparent(self) -> None:
-        """Wholly transparent pixels can be the hole."""
-        pixels = np.full((20, 30, 4), 200, np.uint8)
-        pixels[~KNOWN, 3] = 0
+    @pytest.mark.parametrize("channels", [2, 4])
+    def test_transparent(self, channels: int) -> None:
+        """Wholly transparent pixels can be the hole, of grey and of colour."""
+        pixels = np.full((20, 30, channels), 200, np.uint8)
+        pixels[~KNOWN, -1] = 0
         for colour in ("transparent", "Transparent"):
             assert (known_pixels(Photo(pixels), None, HoleMarks(colour)) == KNOWN).all()
 
@@ -172,6 +178,9 @@ class TestKnownPixels:
         """The mask fits the photo as it is shown, however it is stored."""
         photo = Photo(PLAIN.pixels, orientation).with_upright(PLAIN.pixels)
         assert (known_pixels(photo, mask, HoleMarks()) == KNOWN).all()
+        painted = PLAIN.pixels * KNOWN[..., None].astype(np.uint8)
+        marked = photo.with_upright(painted)
+        assert (known_pixels(marked, None, HoleMarks("black")) == KNOWN).all()
 
     def test_size(self, mask: Path) -> None:
         """A mask of another size is refused with both sizes."""
@@ -183,10 +192,11 @@ class TestKnownPixels:
         with pytest.raises(MaskError, match="no mask and no colour"):
             known_pixels(PLAIN, None, HoleMarks())
 
-    def test_no_alpha(self) -> None:
-        """Transparent holes need alpha."""
+    @pytest.mark.parametrize("pixels", [PLAIN.pixels, PLAIN.pixels[..., 0]])
+    def test_no_alpha(self, pixels: NDArray[np.uint8]) -> None:
+        """Transparent holes need alpha, which neither colour nor grey alone has."""
         with pytest.raises(MaskError, match="no alpha channel"):
-            known_pixels(PLAIN, None, HoleMarks("transparent"))
+            known_pixels(Photo(pixels), None, HoleMarks("transparent"))
 
 
 class TestHoleMarks:
@@ -196,5 +206,5 @@ class TestHoleMarks:
         """The message names the colour and shows how one looks."""
         with pytest.raises(ParameterError, match=r"'magnta', wanted a name such as magenta"):
             HoleMarks("magnta")
-        with pytest.raises(ParameterError, match=r"'rgb\(1000,0,0\)', with numbers above 255"):
-            HoleMarks("rgb(1000,0,0)")
+        with pytest.raises(ParameterError, match=r"'rgb\(256,0,0\)', with numbers above 255"):
+            HoleMarks("rgb(256,0,0)")

@@ -20,6 +20,7 @@ import pconv
 from pconv.baselines import fill
 from pconv.errors import MaskError, ParameterError, ShapeError, WeightsError
 from pconv.inpainting import METHODS, Inpainter, _without_network, inpaint, inpaint_batch
+from pconv.network_fill import network_fill
 from pconv.unet import PConvUNet, UNet, composite
 from pconv.weights import load_weights, save_weights
 from pconv.windows import Layout, as_01, fill_holes
@@ -230,6 +231,36 @@ class TestInpaint:
         assert changed(image, filled)[~known].mean() > 0.9
         assert (filled != inpaint(image, known, weights=weights)).any()
 
+    def test_max_side_of_a_strip(self) -> None:
+        """A strip whose reduced copy would be less than a pixel wide is filled too."""
+        image, known = np.full((400, 2, 3), 90, np.uint8), np.ones((400, 2), bool)
+        known[100:120] = False
+        image[~known] = 0
+        assert (inpaint(image, known, method="mean", max_side=30) == 90).all()
+
+    @pytest.mark.parametrize(("window_px", "wanted"), [(None, 0.5), (64, 0.25)])
+    def test_mean_of_all(self, window_px: int | None, wanted: float) -> None:
+        """The mean is the whole picture's, however large it is, unless windows are asked for."""
+        image, known = np.full((8, 1600, 3), 0.25), np.ones((8, 1600), bool)
+        image[:, 800:], known[3:5, 300:310] = 0.75, False
+        filled = inpaint(image, known, method="mean", window_px=window_px)
+        assert filled[~known] == pytest.approx(wanted, abs=0.01)
+
+    def test_searched_whole(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Methods that search the picture are given all of it up to a megapixel, then windows."""
+        shapes = []
+
+        def spy(name: str, image: NDArray[np.uint8], known: NDArray[np.bool_]) -> Any:
+            shapes.append(known.shape)
+            return image
+
+        monkeypatch.setattr("pconv.inpainting.fill_without_network", spy)
+        for width in (1024, 1025):
+            known = np.ones((900, width), bool)
+            known[100:103, 200:205] = False
+            inpaint(np.zeros((900, width), np.uint8), known, method="patchmatch")
+        assert shapes == [(900, 1024), (900, 1024)]
+
     def test_half(self, weights: Path) -> None:
         """In bfloat16 the fill is the same to its precision."""
         image, known = scene(32, 32)
@@ -276,6 +307,27 @@ class TestInpaint:
         filled = inpaint(image, known, weights=weights)
         assert (filled == inpaint(image, known, weights=weights, window_px=32)).all()
         assert (filled != inpaint(image, known, weights=weights, window_px=64)).any()
+
+    def test_window_size_that_nobody_told(self, network: UNet) -> None:
+        """For a network of which that is not known they are of the usual 256 pixels."""
+        image, known = scene(300, 270)
+        filled = inpaint(image, known, weights=network)
+        assert (filled == inpaint(image, known, weights=network, window_px=256)).all()
+
+    @pytest.mark.parametrize("window_px", [np.int64(32), 1025, 5000])
+    def test_any_window_size(self, network: UNet, window_px: int) -> None:
+        """Windows may be larger than any batch, and their size an integer of numpy."""
+        image, known = scene(40, 50)
+        filled = inpaint(image, known, weights=network, window_px=window_px)
+        assert changed(image, filled)[~known].mean() > 0.9
+
+    def test_clamped(self, network: UNet) -> None:
+        """What a network makes beyond 0..1 is clamped, before overlapping windows are averaged."""
+        bright = copy.deepcopy(network)
+        torch.nn.init.constant_(bright.decoder[-1].conv.bias, 9.0)
+        images, known = scene(32, 32)
+        filled = network_fill(bright, None)(as_01(images)[None], known[None])
+        assert filled.max() == 1
 
     def test_size_of_a_loaded_network(self, weights: Path) -> None:
         """So they are for a network that was loaded from the file before."""
@@ -379,7 +431,7 @@ class TestInpaint:
         with pytest.raises(ParameterError, match=words):
             inpaint(*scene(32, 32), **options)
 
-    @pytest.mark.parametrize("device", ["abacus", "hpu", [1]])
+    @pytest.mark.parametrize("device", ["abacus", "hpu", "meta", [1]])
     def test_device_raises(self, weights: Path, device: Any) -> None:
         """A device that is not here is refused by name."""
         with pytest.raises(ParameterError, match=re.escape(repr(str(device)))):
@@ -429,6 +481,15 @@ class TestInpaintBatch:
             alone = inpaint(image, known, weights=weights)
             assert (result[known] == image[known]).all()
             assert np.abs(result.astype(int) - alone).max() <= 1
+
+    def test_together(self, network: UNet) -> None:
+        """Pictures as large as a window go through the network at once."""
+        calls: list[int] = []
+        hook = network.register_forward_hook(lambda _, inputs, __: calls.append(len(inputs[0])))
+        images, masks = zip(*[scene(32, 32, seed) for seed in range(5)], strict=True)
+        inpaint_batch(images, masks, weights=network, window_px=32)
+        hook.remove()
+        assert calls == [5]
 
     def test_several_batches(self, weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """More pictures than go through the network at once keep their own masks."""

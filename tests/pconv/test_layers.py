@@ -236,6 +236,13 @@ class TestPartialConv2d:
         assert new_mask.dtype == dtype
         assert torch.equal(features, conv(image, mask)[0])
 
+    def test_any_number_is_known(self):
+        """In a mask whatever is not 0 is known, 255 as well as 1, and counts once."""
+        image, mask = case(7)
+        conv = layer(3, 2, 3, padding=1)
+        for found, wanted in zip(conv(image, 255 * mask), conv(image, mask), strict=True):
+            assert torch.equal(found, wanted)
+
     @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore::FutureWarning")
     def test_traced(self):
         """A layer that was traced with a full mask is right for others."""

@@ -151,6 +151,10 @@ class TestTotalVariationLoss:
         output, truth, _ = scene(seed)
         mask = (truth[:, :1] > 0.05).float()  # few holes, else their dilation fills the image
         losses = total_variation_loss(output, mask)
+        half = output.bfloat16()  # subtracted in float32
+        assert torch.equal(
+            total_variation_loss(half, mask), total_variation_loss(half.float(), mask)
+        )
         for item in range(2):
             expected = naive_tv(output[item].double().numpy(), mask[item, 0].bool().numpy())
             assert losses[item].item() == pytest.approx(expected, rel=1e-5)
@@ -247,7 +251,7 @@ class TestStyleLoss:
         assert gram(torch.zeros(0, 4, 8, 8)).shape == (0, 4, 4)
 
     @pytest.mark.parametrize("order", [torch.channels_last, torch.contiguous_format])
-    @pytest.mark.parametrize("size", [(96, 128), (64, 64), (5, 7)])
+    @pytest.mark.parametrize("size", [(96, 128), (64, 64), (71, 61), (5, 7)])
     def test_bf16_products(self, size: tuple[int, int], order: torch.memory_format) -> None:
         """What a GPU does with bfloat16, compiled as there, is the sum and its gradient."""
         features = torch.randn(2, 6, *size).to(torch.bfloat16).to(memory_format=order)
@@ -352,10 +356,11 @@ class TestInpaintingLoss:
         )
         output, truth, mask = scene()
         output.requires_grad_()
-        InpaintingLoss(vgg)(output, truth, mask)
+        InpaintingLoss(vgg)(output, truth.requires_grad_(), mask)
         assert sorted(runs) == [(2, False), (4, True)]
         runs.clear()
         loss = InpaintingLoss(vgg)
+        truth = truth.detach()
         loss.per_image(truth, truth, mask, TruthFeatures.of(vgg, truth), keeps_known=True)
         assert runs == [(2, False), (2, False)]
         runs.clear()
@@ -416,8 +421,9 @@ class TestInpaintingLoss:
 
     def test_raises_without_vgg(self) -> None:
         """A VGG term without VGG is refused at once; without VGG terms none is needed."""
-        with pytest.raises(ParameterError, match="set both weights to 0"):
-            InpaintingLoss(None)
+        for weights in (LossWeights(), LossWeights(perceptual=0), LossWeights(style=0)):
+            with pytest.raises(ParameterError, match="set both weights to 0"):
+                InpaintingLoss(None, weights)
         assert InpaintingLoss(None, PIXEL_TERMS)(*scene()).keys() == {
             "valid",
             "hole",

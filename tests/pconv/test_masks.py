@@ -117,6 +117,15 @@ class TestEveryGenerator:
             known = generator(np.random.default_rng(seed), 64, 64, hole_share=(low, high))
             assert low <= hole_share(known) <= high
 
+    @pytest.mark.parametrize(
+        ("generator", "low", "high"), [(blocks, 0.013, 0.115), (silhouettes, 0.023, 0.175)]
+    )
+    def test_values_default_share(self, generator: Generator, low: float, high: float) -> None:
+        """By default hole shares fill the range of the challenge's masks and do not leave it."""
+        shares = hole_shares(generator, 300, 3)
+        assert low <= min(shares) < low + 0.01
+        assert high - 0.01 < max(shares) <= high
+
     @pytest.mark.parametrize("generator", GENERATORS)
     def test_values_everywhere(self, generator: Generator) -> None:
         """In an oblong mask holes are as frequent left as right, and reach every border."""

@@ -147,6 +147,18 @@ class TestHalve:
                 np.testing.assert_allclose(coarse[y, x], means, atol=0.5)
 
 
+class TestPyramid:
+    """How far the picture is halved."""
+
+    def test_keeps_patches(self) -> None:
+        """It is not halved until no whole patch is left to copy from."""
+        frame = np.ones((200, 200), bool)
+        frame[16:-16, 16:-16] = False
+        levels = [known for _, known in module._pyramid(speckle(200), frame)]
+        assert [known.shape for known in levels] == [(200, 200), (100, 100)]
+        assert module._best_radius(levels[-1]) == module.RADIUS
+
+
 class TestPlaces:
     """Where patches are copied from and to."""
 

@@ -122,7 +122,8 @@ class TestRoundTrip:
             assert result.info["dpi"] == pytest.approx((300, 300), abs=0.1)
 
     @pytest.mark.parametrize(
-        ("note", "stays"), [(b"lens 35mm", True), (b"\xff\xd8\xff pic", False)]
+        ("note", "stays"),
+        [(b"lens 35mm", True), (b"\xff\xd8\xff pic", False), (b"lens \xff\xd8\xff pic", False)],
     )
     def test_maker_note(self, tmp_path: Path, note: bytes, stays: bool) -> None:
         """A camera's own note stays, unless it holds a preview picture."""
@@ -163,9 +164,10 @@ class TestRoundTrip:
         Image.fromarray(noise("u1", 16, 16, 3)).save(path)
         data = path.read_bytes()
         chunks = b""
-        for keyword in (b"Raw profile type exif", b"Raw profile type xmp"):
+        for name in (b"exif", b"APP1", b"8bim", b"xmp"):
             text = b"the secret"
-            content = keyword + b"\0\0" + (zlib.compress(text) if kind == b"zTXt" else text)
+            content = b"Raw profile type " + name + b"\0\0"
+            content += zlib.compress(text) if kind == b"zTXt" else text
             crc = struct.pack(">I", zlib.crc32(kind + content))
             chunks += struct.pack(">I", len(content)) + kind + content + crc
         path.write_bytes(data[:33] + chunks + data[33:])  # after IHDR
@@ -174,12 +176,13 @@ class TestRoundTrip:
         write_photo(again, Photo(noise("u1", 16, 16, 3), chunks=tuple(kept_chunks(path))))
         assert b"type exif" not in again.read_bytes()
 
-    def test_no_layers(self, tmp_path: Path) -> None:
-        """Nor do Photoshop's layers, which a TIFF file keeps in a tag of their own."""
+    @pytest.mark.parametrize("tag", [34377, 37724])
+    def test_no_layers(self, tmp_path: Path, tag: int) -> None:
+        """Nor do Photoshop's thumbnail and layers, which a TIFF file keeps in tags of their own."""
         path, again = tmp_path / "photo.tif", tmp_path / "again.tif"
-        layers = (37724, 7, 6, b"secret", True)
         pixels = noise("u1", 16, 16, 3)
-        tifffile.imwrite(path, pixels, photometric="rgb", extratags=[layers])
+        photoshop = (tag, 7, 6, b"secret", True)
+        tifffile.imwrite(path, pixels, photometric="rgb", extratags=[photoshop])
         assert b"secret" in path.read_bytes()
         write_photo(again, read_photo(path))
         assert b"secret" not in again.read_bytes()
@@ -213,6 +216,26 @@ class TestRoundTrip:
             chunk = struct.pack(">I", len(content)) + kind + content + crc
             image.write_bytes(data[:33] + chunk + data[33:])  # after IHDR
             assert kept_chunks(image) == ([(kind, content)] if is_kept else [])
+
+    @pytest.mark.parametrize("packed", [zlib.compress(b"<xmp:Rating>")[:-4], b"no zlib"])
+    def test_xmp_that_ends_early(self, tmp_path: Path, packed: bytes) -> None:
+        """Compressed XMP of which not all can be seen is left out: its end may hold thumbnails."""
+        path, content = tmp_path / "photo.png", b"XML:com.adobe.xmp\0\1\0\0\0" + packed
+        write_photo(path, Photo(noise("u1", 16, 16, 3), chunks=((b"iTXt", content),)))
+        assert b"com.adobe" in path.read_bytes()
+        assert kept_chunks(path) == []
+
+    def test_colour_chunks(self, tmp_path: Path) -> None:
+        """What a PNG file says of the colours of its pixels stays."""
+        path = tmp_path / "photo.png"
+        said = (
+            (b"sRGB", b"\0"),
+            (b"cHRM", struct.pack(">8I", 31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000)),
+            (b"cICP", b"\x0c\x0d\0\1"),
+        )
+        write_photo(path, Photo(noise("u1", 5, 7, 3), chunks=said))
+        write_photo(tmp_path / "again.png", read_photo(path))
+        assert kept_chunks(tmp_path / "again.png") == list(said)
 
 
 class TestReadPhoto:
@@ -294,6 +317,13 @@ class TestReadPhoto:
         with Image.open(path) as image:
             assert (photo.upright == np.asarray(ImageOps.exif_transpose(image))).all()
         assert (photo.with_upright(photo.upright).pixels == photo.pixels).all()
+
+    @pytest.mark.parametrize("orientation", [0, 9])
+    def test_no_orientation(self, tmp_path: Path, orientation: int) -> None:
+        """An orientation that there is not is none: the pixels are shown as they are stored."""
+        path, pixels = tmp_path / "photo.png", noise("u1", 5, 7, 3)
+        Image.fromarray(pixels).save(path, exif=words(orientation))
+        assert (read_photo(path).upright == pixels).all()
 
     def test_damaged_exif(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         """Damaged EXIF data is left out with a warning; the pixels are good."""
@@ -408,14 +438,16 @@ class TestReadPhoto:
         with pytest.raises(ImageError, match=r"photo\.png"):
             read_photo(path)
 
-    def test_chunk_longer_than_file(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("too_many", [1, 3_000_000_000])
+    def test_chunk_longer_than_file(self, tmp_path: Path, too_many: int) -> None:
         """A chunk that says it has gigabytes is refused before anyone makes room for them."""
         path = tmp_path / "photo.png"
         write_photo(path, Photo(noise("u2", 8, 8, 3)))
         whole = path.read_bytes()
         place = whole.index(b"IDAT") - 4
-        path.write_bytes(whole[:place] + struct.pack(">I", 0xCAFE_BABE) + whole[place + 4 :])
-        with pytest.raises(ImageError, match=f"chunk at byte {place} says it has 3405691582 bytes"):
+        length = len(whole) - place - 12 + too_many
+        path.write_bytes(whole[:place] + struct.pack(">I", length) + whole[place + 4 :])
+        with pytest.raises(ImageError, match=f"chunk at byte {place} says it has {length} bytes"):
             read_photo(path)
 
     def test_limit(self, tmp_path: Path) -> None:

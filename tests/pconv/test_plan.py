@@ -125,4 +125,6 @@ class TestTrainingPlan:
         about = PLAN.about()
         assert about["finetune_learning_rate"] == "0.0005"
         assert about["weight_tv"] == "0.1"
+        flat = {f"weight_{field.name}" for field in fields(LossWeights)}
+        assert about.keys() == {field.name for field in fields(PLAN)} - {"weights"} | flat
         assert all(isinstance(value, str) for value in about.values())

@@ -32,6 +32,8 @@ class TestOpenRanks:
         ranks = open_ranks("cpu")
         assert (type(ranks), ranks.rank, ranks.world, ranks.is_first) == (Ranks, 0, 1, True)
         assert ranks.device == torch.device("cpu")
+        ranks.rank = 1
+        assert not ranks.is_first
 
     def test_several_need_lightning(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Under torchrun, without Lightning, it says what to install."""
@@ -75,6 +77,14 @@ class TestGlobalBatchNorm2d:
             seen.append([y.detach(), x.grad, norm.weight.grad, norm.bias.grad, *norm.buffers()])
         for value, wanted in zip(*seen, strict=True):
             torch.testing.assert_close(value, wanted)
+
+    def test_half_precision(self) -> None:
+        """Statistics of bfloat16 values are taken in float32."""
+        own, reference = (see_whole_batch(nn.Sequential(nn.BatchNorm2d(3)))[0] for _ in range(2))
+        x = 50 + torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0)).bfloat16()
+        assert own(x).dtype == torch.bfloat16
+        reference(x.float())
+        assert torch.equal(own.running_var, reference.running_var)
 
     def test_single_value(self) -> None:
         """One value a channel leaves the statistics alone, as in the network's own batch norm."""

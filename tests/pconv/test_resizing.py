@@ -84,6 +84,13 @@ class TestFitImage:
         image[:, 10:20] = 200
         assert (fit_image(image, 5) == 200).all()
 
+    @pytest.mark.parametrize(("place", "level"), [(0.0, 10), (0.5, 60), (1.0, 110)])
+    def test_values_place(self, place: float, level: int) -> None:
+        """Other places along the longer side, across or down, remain where they are asked for."""
+        image = np.repeat(np.uint8([10, 60, 110]), 10) * np.ones((10, 1), np.uint8)
+        for picture in (image, image.T):
+            assert (fit_image(picture, 5, place) == level).all()
+
     def test_raises(self) -> None:
         """A square without pixels is refused."""
         with pytest.raises(ShapeError, match="at least one pixel"):
@@ -94,11 +101,13 @@ class TestFitMask:
     """The promises of ``fit_mask``."""
 
     @FEW
-    @given(known_masks(), sides)
-    def test_values_follow_the_photo(self, mask: NDArray[np.bool_], size: int) -> None:
+    @given(known_masks(), sides, st.floats(0, 1))
+    def test_values_follow_the_photo(
+        self, mask: NDArray[np.bool_], size: int, place: float
+    ) -> None:
         """Where the mask, taken as a photograph, stays black or white, the fitted mask agrees."""
-        grey = fit_image(mask.astype(np.uint8) * 255, size)
-        fitted = fit_mask(mask, size)
+        grey = fit_image(mask.astype(np.uint8) * 255, size, place)
+        fitted = fit_mask(mask, size, place)
         assert fitted.shape == (size, size)
         assert fitted[grey == 255].all()
         assert not fitted[grey == 0].any()

@@ -135,6 +135,29 @@ class TestTrain:
             run(tmp_path, stop_after_s=0)
         assert [path.name for path in tmp_path.glob("*/*.pt")] == ["step-000000000.pt"]
 
+    def test_time_limit_after_the_last_step(
+        self, unstopped: TrainedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A run whose time is up when all is done has finished."""
+        stop_at(PLAN.epochs * STEPS, monkeypatch)
+        assert run(tmp_path).progress.records == unstopped.progress.records
+
+    def test_time_limit_of_several_processes(self, tmp_path: Path) -> None:
+        """One of several processes stops in time, too."""
+        several = Ranks(torch.device("cpu"))
+        several.world = 2
+        with pytest.raises(TrainingStopped, match="its time was up at step 0"):
+            train(PLAN, data(), held_out(), tmp_path, several, stop_after_s=0)
+
+    def test_last_epoch(self, tmp_path: Path) -> None:
+        """Whatever the intervals, the last epoch is measured and saved."""
+        plan = replace(PLAN, validate_every_epochs=3, checkpoint_every_epochs=3)
+        records = run(tmp_path, plan).progress.records
+        assert [r["valid_hole_l1"] is not None for r in records] == [False, False, True, True]
+        epochs: list[Record] = []
+        run(tmp_path, plan, hooks=Hooks(on_epoch=epochs.append))
+        assert not epochs
+
     @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
     def test_signal_after_the_last_step(
         self, number: int, unstopped: TrainedRun, tmp_path: Path
@@ -394,13 +417,18 @@ class TestTrain:
         first, second = (trained.progress.records[0] for trained in losses)
         assert first["perceptual"] != pytest.approx(second["perceptual"], rel=1e-3)
 
-    def test_threads(self, tmp_path: Path) -> None:
-        """The steps run on as many threads as the plan says."""
+    @pytest.mark.parametrize("tf32", [False, True])
+    def test_threads(self, tf32: bool, tmp_path: Path) -> None:
+        """The steps run on as many threads, and products in the precision, that the plan says."""
         found = []
-        hooks = Hooks(on_epoch=lambda _: found.append(torch.get_num_threads()))
+
+        def note(_: Record) -> None:
+            found.append((torch.get_num_threads(), torch.backends.cuda.matmul.allow_tf32))
+
         short = {"epochs": 1, "first_epoch": 1, "finetune_from_epoch": 1}
-        run(tmp_path, replace(PLAN, threads=PLAN.threads + 1, **short), hooks=hooks)
-        assert found == [PLAN.threads + 1]
+        plan = replace(PLAN, threads=PLAN.threads + 1, tf32=tf32, **short)
+        run(tmp_path, plan, hooks=Hooks(on_epoch=note))
+        assert found == [(PLAN.threads + 1, tf32)]
 
     @pytest.mark.slow
     @pytest.mark.parametrize(
@@ -419,7 +447,7 @@ class TestTrain:
         again = run(tmp_path / "state", hooks=Hooks(on_epoch=epochs.append))
         assert (len(epochs) < PLAN.epochs) == (how != "killed between the phases")
         assert_same_bytes(again, unstopped, tmp_path)
-        assert not list((tmp_path / "state").glob(".*partial*"))
+        assert not list((tmp_path / "state").rglob(".*partial*"))
 
     @pytest.mark.slow
     def test_several_processes(self, tmp_path: Path) -> None:
@@ -502,6 +530,17 @@ class TestTrainedRun:
             assert about["features"] == "random"
             assert about["weight_hole"] == "6.0"
             assert about["size_px"] == "32"
+
+    def test_weights_of_the_plan(self, tmp_path: Path) -> None:
+        """They are of the network of the plan, in any memory order."""
+        short = {"epochs": 1, "first_epoch": 1, "finetune_from_epoch": 1, "channels_last": True}
+        plan = replace(PLAN, kind="plain", centre="known", mask_channel=True, **short)
+        trained = run(tmp_path / "state", plan)
+        trained.write(tmp_path)
+        model = load_weights(tmp_path / "last.safetensors")
+        assert model.hyperparameters().items() >= plan.hyperparameters().items()
+        for key, value in trained.progress.snapshots["last"].items():
+            assert torch.equal(model.state_dict()[key], value)
 
     def test_log(self, unstopped: TrainedRun, tmp_path: Path) -> None:
         """The log is one JSON line an epoch, without any number of the clock."""

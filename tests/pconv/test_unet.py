@@ -13,7 +13,7 @@ from torch.nn.utils import parametrizations, prune
 from pconv import PConvUNet
 from pconv.errors import ImageError, ParameterError, ShapeError
 from pconv.figure4 import describe
-from pconv.unet import PlainUNet, build_unet, composite, mirrored, table
+from pconv.unet import PlainUNet, _known_mean, build_unet, composite, mirrored, table
 from pconv.upsampling import WORTH_FOLDING, twice, upsampled_conv2d
 
 ROOT = Path(__file__).parents[2]
@@ -289,6 +289,12 @@ class TestPConvUNet:
         assert found.dtype == dtype
         error = (found.float() - wanted).abs().mean() / wanted.abs().mean()
         assert error < 64 * torch.finfo(dtype).eps
+
+    def test_known_mean_of_many(self):
+        """The mean of more pixels than float16 can add up is still their mean."""
+        image = torch.full((1, 3, 512, 512), 0.5, dtype=torch.float16)
+        mask = torch.ones(1, 1, 512, 512, dtype=torch.bool)
+        assert (_known_mean(image, mask) == 0.5).all()
 
     def test_autocast(self):
         """Under bfloat16 autocast output and gradients stay close to float32's."""
