@@ -4,19 +4,24 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import skimage.data
+import torch
 from safetensors.numpy import load_file
 
 import pconv
-from pconv.weights import load_weights
+from pconv.unet import PConvUNet
+from pconv.weights import load_weights, save_weights
 from pconv.weights_header import read_about
 from pconv.weights_source import SHIPPED_NAME, VARIABLE
 from workflow.licensed import PHOTOS_TABLE
-from workflow.ship import MAX_BYTES, licences
+from workflow.networks import weights_file
+from workflow.pairs import write_pairs
+from workflow.ship import MAX_BYTES, Project, largest_change_db, licences
 
 ROOT = Path(__file__).parents[1]
 SHIPPED = ROOT / "weights"
@@ -60,6 +65,27 @@ def test_card() -> None:
     photos = licences(SHIPPED / PHOTOS_TABLE).total()
     for words in (about["fingerprint"], f"{parameters / 1e6:.2f} million", f"{photos} photographs"):
         assert words in card
+
+
+def test_half_precision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What half precision changes is told by its size, up or down; if it is nothing, as nothing."""
+    models = tmp_path / "models"
+    weights = weights_file("pconv-last", models)
+    torch.manual_seed(0)
+    save_weights(weights, PConvUNet(width=2, levels=2), {})
+    half = tmp_path / "half.safetensors"
+    save_weights(half, load_weights(weights), {}, torch.float16)
+    write_pairs(tmp_path / "sample.csv", [])
+    project = Project(*[tmp_path] * 6)
+    project = replace(project, models=models, sample=tmp_path / "sample.csv")
+
+    def measure(_: Project, folder: Path, __: object) -> dict[str, float]:
+        is_half = weights_file("pconv-last", folder).read_bytes() == half.read_bytes()
+        return {"ec": 20.0, "or": 21.0} if is_half else {"ec": 20.5, "or": 20.75}
+
+    monkeypatch.setattr("workflow.ship._hole_psnr", measure)
+    assert largest_change_db(project, half) == 0.5
+    assert largest_change_db(project, weights) is None
 
 
 @pytest.mark.slow

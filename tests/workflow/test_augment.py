@@ -130,6 +130,15 @@ class TestAugmentPhotos:
         finished = sorted(path.name for path in out.glob("[!.]*"))
         assert finished == ["0000", "0001", "0002", "0003"]
 
+    def test_values_seed(self, raw: Path, tmp_path: Path) -> None:
+        """Another seed makes other images of the same photographs."""
+        for seed in (5, 6):
+            params = augment_params(seed=seed)
+            augment_photos(params, raw=raw, out=tmp_path / str(seed), shards=shards(1))
+        one, other = items(tmp_path / "5"), items(tmp_path / "6")
+        changed = [name for name in one if one[name] != other[name]]
+        assert len(changed) > len(one) / 2  # black stays black
+
     def test_raises_no_photos(self, tmp_path: Path) -> None:
         """A raw data folder without photographs is refused by name, missing or empty."""
         for _ in range(2):

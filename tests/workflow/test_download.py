@@ -173,7 +173,7 @@ class TestSample:
             assert int(row["bytes"]) == len(files[row["path"]])
             with Image.open(raw / row["path"]) as image:
                 assert image.size == (int(row["width"]), int(row["height"]))
-            assert row["source"]
+            assert " by " in row["source"]  # of CC BY photographs the author must be named
             assert row["licence"]
         assert [row["path"] for row in manifest] == sorted(row["path"] for row in manifest)
 
@@ -275,6 +275,9 @@ class TestChallenge:
         run(tmp_path / "raw", **settings, masks_mark_holes=True)
         found = read_mask(tmp_path / "raw/valid/ec/1/1_2.png")
         assert np.array_equal(found, ~np.asarray(Image.open(io.BytesIO(mask(12, share=0.8)))) > 0)
+        settings = challenge(tmp_path / "known", training(), validation(share=0.3))
+        with pytest.raises(MaskError, match=r"set download\.masks_mark_holes to false"):
+            run(tmp_path / "raw2", **settings, masks_mark_holes=True)
 
     def test_rejected(self, tmp_path: Path) -> None:
         """What can't be used is named with the reason; one more than allowed fails the stage."""
@@ -305,6 +308,23 @@ class TestChallenge:
         ):
             run(tmp_path / "raw2", **settings, max_rejected=5)
         assert sorted(path.name for path in tmp_path.iterdir() if "raw2" in path.name) == []
+
+    def test_no_validation(self, tmp_path: Path) -> None:
+        """Where no validation photograph is usable there is nothing to measure on."""
+        valid = validation() | {f"valid_img/data_png/valid_img/{n}.jpg": b"" for n in range(2)}
+        settings = challenge(tmp_path, training(), valid)
+        with pytest.raises(DataError, match="4 training and 0 validation photographs are usable"):
+            run(tmp_path / "raw", **settings, max_rejected=99)
+
+    def test_limits(self, tmp_path: Path) -> None:
+        """Each limit of an archive is its own."""
+        settings = challenge(tmp_path, training(), validation())
+        for name, words in (
+            ("max_file_bytes", "at most 100 are allowed"),
+            ("max_bytes", "holds over 100 bytes unpacked"),
+        ):
+            with pytest.raises(ArchiveError, match=words):
+                run(tmp_path / "raw", **settings, **{name: 100})
 
     def test_counts(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         """Other numbers than expected are a warning, not an error."""
@@ -446,6 +466,14 @@ class TestFolder:
         assert before["valid/gt"] < after["valid/gt"]
         assert len(list((tmp_path / "a/valid/ec").rglob("*.png"))) == 2 * len(before["valid/gt"])
 
+    def test_seed(self, tmp_path: Path) -> None:
+        """Another seed holds out others."""
+        folder = self.photos(tmp_path / "photos", range(20))
+        for seed in (1, 2):
+            run(tmp_path / str(seed), source="folder", folder_train=folder, seed=seed)
+        one, other = (self.parts(tmp_path / str(seed))["valid/gt"] for seed in (1, 2))
+        assert one != other
+
     def test_nothing_held_out(self, tmp_path: Path) -> None:
         """A share that leaves one side empty is an error that names the setting."""
         folder = self.photos(tmp_path / "photos", range(4))
@@ -530,6 +558,23 @@ class TestFolder:
         held_out = {name for name in manifest if name.startswith("valid/gt/")}
         assert len(held_out) + sum(name.startswith("train/") for name in manifest) == 6
         assert sum(name.startswith("valid/ec/") for name in manifest) == len(held_out) > 0
+
+    def test_folders_inside(self, tmp_path: Path) -> None:
+        """Validation photographs below the training ones, and masks below those, are no others."""
+        photos = {f"{number}.png": photo(number, form="PNG") for number in range(4)}
+        valid = {f"valid/{number}.png": photo(number, form="PNG") for number in (8, 9)}
+        masks = {f"valid/masks/{number}.png": mask(number) for number in (8, 9)}
+        folder = pack(tmp_path / "photos", photos | valid | masks)
+        manifest = run(
+            tmp_path / "raw",
+            source="folder",
+            folder_train=folder,
+            folder_valid=f"{folder}/valid",
+            folder_ec=f"{folder}/valid/masks",
+        )
+        counts = Counter("/".join(name.split("/")[:2]) for name in manifest if "valid" in name)
+        assert (counts["valid/gt"], counts["valid/ec"]) == (2, 2)
+        assert rows(tmp_path / "raw/rejected.csv") == []
 
     def test_masks_only(self, tmp_path: Path) -> None:
         """A folder with nothing but masks below it is refused as one without photographs."""

@@ -178,6 +178,7 @@ class TestEvaluatePairs:
         error = filled[~mask].astype(float) - image[~mask]
         row = whole[(whole["pair"] == "ec-a-0") & (whole["method"] == "mean")].iloc[0]
         assert row["psnr_hole"] == pytest.approx(10 * np.log10(255**2 / (error**2).mean()))
+        assert (row["photo"], row["kind"], row["hole_share"]) == (pair.photo, "ec", pair.hole_share)
         assert row["l1_hole"] == pytest.approx(np.abs(error).mean() / 255)
 
     @pytest.mark.parametrize("method", ["pconv-last", "mean"])
@@ -263,6 +264,11 @@ class TestMain:
         refuse.side_effect = None
         evaluate.main()
         assert [path.name for path in (tmp_path / "out").iterdir()] == ["0001"]
+        # After the table is written, too, an edit leaves what the next call goes on from.
+        refuse.side_effect = [None, ParameterError("overtaken")]
+        with pytest.raises(ParameterError, match="overtaken"):
+            evaluate.main()
+        assert list((tmp_path / "state").glob("*/*.csv"))
 
 
 class TestRestart:
@@ -305,7 +311,11 @@ class TestRestart:
         assert batches_left(job) == []
 
     @pytest.mark.parametrize(
-        "what", ["weights", "params", "photo", "mask", "sample", "features", "instructions"]
+        "what",
+        [
+            *("weights", "params", "photo", "mask", "sample", "features"),
+            *("instructions", "packages", "code"),
+        ],
     )
     def test_others(
         self, job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
@@ -331,6 +341,10 @@ class TestRestart:
             write_image(root / "raw/valid/gt/b.png", np.full((40, 50, 3), 7, np.uint8))
         elif what == "instructions":
             monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "SSE41")
+        elif what == "packages":
+            monkeypatch.setattr("workflow.kept.distributions", lambda: [])
+        elif what == "code":
+            monkeypatch.setattr("workflow.kept.code_digests", lambda *_: {"pconv/metrics.py": "0"})
         else:
             write_mask(root / "raw/valid/or/b/b_3.png", np.eye(40, 50) == 0)
         done = watch(monkeypatch)

@@ -31,6 +31,12 @@ class TestChoose:
             choice = choose(evaluation, examples=1, extremes=1, error_pair=error_pair)
             assert choice.error == wanted
 
+    def test_small_holes(self, evaluation: Evaluation) -> None:
+        """Where all holes are small, small ones are shown."""
+        evaluation.facts["hole_share"] = 0.01
+        choice = choose(evaluation, examples=1, extremes=1, error_pair=None)
+        assert (choice.error, choice.ec) == ("or-0", ["ec-0"])
+
 
 class TestShownMethods:
     """Which methods the pictures show."""

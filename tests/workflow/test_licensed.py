@@ -58,6 +58,8 @@ class TestChoose:
         """A tier that does not exist is answered with those that do."""
         with pytest.raises(DataError, match="'free'; the tiers are: non-commercial, permissive"):
             choose(read_sources(table), "train", "free")
+        with pytest.raises(DataError, match="no file of val/ is of the tier"):
+            choose(read_sources(table), "val", "permissive")
 
 
 class TestReadSources:
@@ -83,7 +85,7 @@ class TestCopyChosen:
         assert found == {"0.jpg": b"free", "2.jpg": b"also free"}
         lines = (tmp_path / "out" / PHOTOS_TABLE).read_text().splitlines()
         assert lines[0].split("\t") == list(COLUMNS)
-        assert len(lines) == 3
+        assert [line.split("\t")[0] for line in lines[1:]] == ["train/0.jpg", "train/2.jpg"]
 
     def test_folder(self, table: Path, archive: Path, tmp_path: Path) -> None:
         """An unpacked folder does as well."""

@@ -141,6 +141,14 @@ class TestMakeMasks:
         for path in (alone / "train" / "0002").iterdir():
             assert path.read_bytes() == (tmp_path / "all/train/0002" / path.name).read_bytes()
 
+    def test_values_seed(self, tmp_path: Path) -> None:
+        """Another seed draws other masks, in each of the three folders."""
+        make(masks_params(), tmp_path / "one")
+        make(masks_params(seed=6), tmp_path / "other")
+        for name in ("train", "valid", "held_out"):
+            one, other = (items(tmp_path / seed / name) for seed in ("one", "other"))
+            assert not set(one.values()) & set(other.values())
+
     def test_values_more_items(self, tmp_path: Path) -> None:
         """Asking for more masks leaves the earlier ones as they were."""
         make(masks_params(), tmp_path / "few")
@@ -284,6 +292,15 @@ class TestGivenMasks:
             write_mask(tmp_path / f"{item}.png", known)
         assert len(given_masks(str(tmp_path))) == 7
 
+    def test_raises_inverted_later(self, tmp_path: Path) -> None:
+        """Of many masks some of the whole folder are looked at, not the first ones alone."""
+        for item in range(130):
+            known = np.ones((4, 4), np.bool_)
+            known[: 1 if item < 55 else 3] = False
+            write_mask(tmp_path / f"{item:03d}.png", known)
+        with pytest.raises(MaskError, match="75% hole"):
+            given_masks(str(tmp_path))
+
     def test_raises_no_holes(self, tmp_path: Path) -> None:
         """A given mask without holes is named."""
         write_mask(tmp_path / "white.png", np.ones((9, 9), np.bool_))
@@ -317,6 +334,15 @@ class TestMasksParams:
         ("changed", "message"),
         [
             ({"hole_share_min": 0.6}, "hole_share_min is 0.6 but hole_share_max is 0.56"),
+            (
+                {"hole_share_min": 0.5},
+                "hole_share_min is 0.5 but rectangles_hole_share_max is 0.44",
+            ),
+            (
+                {"rectangles_min_side_share": 0.4},
+                "rectangles_min_side_share is 0.4 but rectangles_max_side_share is 0.39",
+            ),
+            ({"bucket_min": 0.3}, "bucket_min is 0.3 but bucket_max is 0.3"),
             ({"kinds": ["walk", "walk"]}, "names a kind twice"),
             ({"kinds": ["folder"]}, "give a folder of masks"),
             ({"folder": "masks"}, "give a folder of masks"),

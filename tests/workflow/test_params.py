@@ -114,6 +114,7 @@ class TestReadParams:
                 "one kind of network",
             ),
             (edited(masks={"kinds": ["walk"]}), "masks.kinds lacks strokes, rectangles"),
+            (edited(download={"source": "icme", "icme_train": ["a.zip"]}), "icme_valid must be"),
             (SAMPLE.replace("masks:", "masksx:", 1), "masksx: there is no such key.*mean masks"),
             (SAMPLE + "seed: &a [*a]\n", "aliases"),
             (SAMPLE + "masks:\n  seed: 1\n", "'masks' stands here twice"),
@@ -159,6 +160,13 @@ class TestReadParams:
         with pytest.raises(ParameterError, match=r"augment\.images: is missing"):
             read_params(path)
 
+    def test_kinds_that_are_not_sampled(self, tmp_path: Path) -> None:
+        """Masks of other kinds alone are allowed where no pairs of the sampled ones are drawn."""
+        path = tmp_path / "params.yaml"
+        none = {"pairs_per_generated_kind": 0}
+        path.write_text(edited(masks={"kinds": ["brush"]}, sample=none))
+        assert read_params(path).masks.kinds == ["brush"]
+
     def test_missing_file(self, tmp_path: Path) -> None:
         """Without a file the message says what makes one, and where."""
         with pytest.raises(ParameterError, match=r"not found; `make use PRESET=sample`, in the"):
@@ -188,6 +196,7 @@ class TestLoadParams:
         [
             ({"evaluate": {"features": "vgg.pth"}}, "evaluate.features"),
             ({"train": {"features": "vgg.pth", "style_weight": 1.0}}, "train.features"),
+            ({"train": {"features": "vgg.pth", "perceptual_weight": 1.0}}, "train.features"),
             ({"train": {"initial_weights": "vgg.pth"}}, "train.initial_weights"),
         ],
     )
@@ -213,7 +222,9 @@ class TestLoadParams:
 
     def test_unused_file_of_weights(self, folder: Path) -> None:
         """A file that no loss term needs is not missed."""
-        (folder / "params.yaml").write_text(edited(train={"features": "vgg.pth"}))
+        features: dict[str, object] = {"features": "vgg.pth"}
+        text = edited(train=features, evaluate=features | {"vgg_pairs": 0})
+        (folder / "params.yaml").write_text(text)
         assert checked_params().augment == read_params().augment
 
 
@@ -250,9 +261,19 @@ class TestUsePreset:
         use_preset("tiny")
         assert (folder / "params.before-3.yaml").read_text() == "augment: ["
 
-    def test_command_line(self, folder: Path) -> None:
-        """The command ends with status 2, one line and no traceback."""
-        (folder / "params.yaml").write_text("augment: 1\n")
+    @pytest.mark.parametrize(
+        ("text", "words"),
+        [
+            ("augment: 1\n", "augment: found 1; input should be a valid dictionary"),
+            (
+                edited(train={"initial_weights": "vgg.pth"}),
+                "train.initial_weights: there is no file vgg.pth",
+            ),
+        ],
+    )
+    def test_command_line(self, folder: Path, text: str, words: str) -> None:
+        """The command ends with status 2, one line and no traceback; files are missed as well."""
+        (folder / "params.yaml").write_text(text)
         done = subprocess.run(
             [sys.executable, "-m", "workflow.params", "check"],
             env={"PYTHONPATH": str(ROOT)},
@@ -262,4 +283,4 @@ class TestUsePreset:
         assert done.returncode == 2
         assert "Traceback" not in done.stderr
         assert done.stderr.startswith("ParameterError: params.yaml: ")
-        assert "params.yaml: augment: found 1; input should be a valid dictionary" in done.stderr
+        assert f"params.yaml: {words}" in done.stderr

@@ -1,12 +1,24 @@
 """The figures that show pictures: what stands where."""
 
+from pathlib import Path
+
 import matplotlib as mpl
 import numpy as np
+import pytest
 from matplotlib.figure import Figure
 
+from pconv.images import write_image
 from workflow.pairs import Pair
 from workflow.reporting.examples import Example
-from workflow.reporting.pictures import MAX_ERROR, error_figure, masks_figure
+from workflow.reporting.pictures import (
+    MAX_ERROR,
+    contact_sheet,
+    error_figure,
+    extremes_figure,
+    fills_figure,
+    hero_figure,
+    masks_figure,
+)
 
 SIZE_PX = 32
 
@@ -23,6 +35,53 @@ def colour_above(figure: Figure, title: str, caption: str) -> list[int]:
     y = next(text.get_position()[1] for text in figure.texts if text.get_text() == caption)
     row, column = int((1 - y) * len(canvas)), int(x * len(canvas[0]))
     return canvas[row - 50, column].tolist()  # a picture has some hundred rows
+
+
+def colour_below(figure: Figure, title: str) -> list[int]:
+    """Return the colour of the first picture in the column of a title."""
+    canvas = figure.images[0].get_array()
+    x, y = next(text.get_position() for text in figure.texts if text.get_text() == title)
+    return canvas[int((1 - y) * len(canvas)) + 50, int(x * len(canvas[0]))].tolist()
+
+
+@pytest.fixture
+def example() -> Example:
+    """A grey photograph that is nearly all hole, and two fills, each of another grey."""
+    truth = np.full((SIZE_PX, SIZE_PX, 3), 100, np.uint8)
+    mask = np.zeros((SIZE_PX, SIZE_PX), bool)
+    mask[0, 0] = True
+    fills = {"pconv-last": truth - np.uint8(40), "telea": truth - np.uint8(80)}
+    pair = Pair("p", "photo.png", "mask.png", "or", 0.99, SIZE_PX)
+    return Example(pair, truth, mask, fills, {"pconv-last": 20.0, "telea": 30.0})
+
+
+class TestFigures:
+    """What stands under a title, or above a caption, is what it says."""
+
+    def test_hero(self, example: Example) -> None:
+        """The README's picture shows hole, filled and truth under these words."""
+        figure = hero_figure([example], "pconv-last")
+        found = [colour_below(figure, title)[0] for title in ("Hole", "Filled", "Truth")]
+        assert found == [255, 60, 100]
+
+    def test_fills(self, example: Example) -> None:
+        """Each method's fill stands under its name, with its own score."""
+        figure = fills_figure([example], list(example.fills), {"pconv-last": "Ours", "telea": "T"})
+        titles = ("Truth", "Damaged", "Ours", "T")
+        assert [colour_below(figure, title)[0] for title in titles] == [100, 255, 60, 20]
+        assert texts(figure, " in the hole") == ["20.0 dB in the hole", "30.0 dB in the hole"]
+
+    def test_extremes(self, example: Example) -> None:
+        """Above the score is the fill, above the hole's share the damaged photograph."""
+        figure = extremes_figure({"Best": [example]}, "telea")
+        for caption, grey in (("OR, 99 % hole", 255), ("30.0 dB in the hole", 20)):
+            assert colour_above(figure, caption, caption)[0] == grey
+
+    def test_spread(self, tmp_path: Path) -> None:
+        """The training images shown are spread over all of them, first and last included."""
+        for item in range(35):
+            write_image(tmp_path / f"{item % 2:04d}/{item:06d}.png", np.full((4, 4, 3), item, "u1"))
+        assert [image[0, 0, 0] for image in contact_sheet(tmp_path)] == list(range(0, 35, 2))
 
 
 class TestErrorFigure:

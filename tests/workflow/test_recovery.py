@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -186,6 +186,17 @@ class TestHoldSnakemake:
         with holder(tmp_path):
             assert not (tmp_path / LOCK).exists()
 
+    def test_survivor(self, tmp_path: Path) -> None:
+        """Those of one that outlives its company stay when a third begins."""
+        (tmp_path / "locks").mkdir()
+        with ExitStack() as first:
+            first.enter_context(holder(tmp_path))
+            with holder(tmp_path):
+                (tmp_path / LOCK).touch()
+                first.close()
+                with holder(tmp_path):
+                    assert (tmp_path / LOCK).exists()
+
 
 class TestHold:
     """`hold`."""
@@ -227,8 +238,11 @@ class TestRefuse:
     def test_beside_dvc(self, project: Path) -> None:
         """Snakemake does not run beside a DVC in the same project."""
         refuse_beside_dvc(project)
-        with living_dvc(project, "dvc", "repro"), pytest.raises(DataError, match="DVC is at work"):
-            refuse_beside_dvc(project)
+        (project / "deep").mkdir()
+        for folder in (project, project / "deep"):
+            refusal = pytest.raises(DataError, match="DVC is at work")
+            with living_dvc(folder, "dvc", "repro"), refusal:
+                refuse_beside_dvc(project)
 
     @pytest.mark.parametrize(
         ("folder", "words"), [(".", ["exp", "queue-worker", "n"]), (".dvc/tmp/exps/1", ["repro"])]

@@ -1,5 +1,6 @@
 """The report stage: its tables, figures and page, and what it refuses."""
 
+import base64
 import csv
 import hashlib
 import json
@@ -9,6 +10,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, fields, replace
 from html.parser import HTMLParser
+from io import BytesIO
 from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
@@ -40,9 +42,17 @@ from workflow.reporting.examples import (
 )
 from workflow.reporting.names import BUCKETS, METRIC_OF, METRICS, method_label, number
 from workflow.reporting.page import Shown, Wipe, _first_layer
+from workflow.reporting.published import LIU, LIU_LABEL
 from workflow.reporting.statistics import MIN_PHOTOS
 from workflow.reporting.summary import compare, summarise
-from workflow.reporting.tables import Cell, Table, comparison_tables, group_table, share_table
+from workflow.reporting.tables import (
+    Cell,
+    Table,
+    comparison_tables,
+    group_table,
+    headline,
+    share_table,
+)
 from workflow.sections import ReportParams
 from workflow.stages import evaluate
 from workflow.stages.report import Inputs, Outputs, main, write_report
@@ -302,6 +312,16 @@ class TestWriteReport:
         assert float(row["mean"]) == pytest.approx(total / count, rel=1e-5)
         assert float(row["low"]) < total / count < float(row["high"])
 
+    def test_lead(self, reported: Project) -> None:
+        """The report says of how many photographs and pairs it is, and what brackets are."""
+        text = reported.outputs().table.read_text()
+        assert f"Measured on {PHOTOS} photographs at {SIZE_PX}x{SIZE_PX} pixels." in text
+        n = 2 * PHOTOS
+        walks = f"{n} of Random walk, {n} of Strokes, {n} of Rectangles."
+        assert f"Pairs of photograph and hole: {2 * n} of EC and OR, {walks}" in text
+        assert f"In brackets, where at least {MIN_PHOTOS} photographs are behind a mean" in text
+        assert "which ones, the evaluation does not say." in text
+
     def test_headline(self, reported: Project) -> None:
         """headline.json holds a few numbers of our last weights, those of metrics.json."""
         tree = json.loads(reported.outputs().metrics.read_text())["pconv-last"]
@@ -459,7 +479,10 @@ class TestWriteReport:
         """A perfect fill counts 100 dB, is told, and the JSON stays finite."""
         undrawn.edit(lambda table: table.assign(psnr_hole="inf"))
         outputs = undrawn.write()
-        assert "counts 100 dB" in outputs.table.read_text()
+        first_shard = PHOTOS * 5
+        text = outputs.table.read_text()
+        assert f"counts 100 dB (Mean of the known {first_shard}, " in text
+        assert f", Telea {first_shard})." in text
         json.loads(outputs.metrics.read_text(), parse_constant=pytest.fail)
 
     def test_escapes(self, undrawn: Project) -> None:
@@ -481,6 +504,12 @@ class TestWriteReport:
         with pytest.raises(DataError, match=rf"{PHOTOS * 5} pairs are in .* not measured"):
             project.write()
 
+    def test_another_sample_raises(self, project: Project) -> None:
+        """Pairs that are measured and not of the sample belong to another one."""
+        write_pairs(project.inputs.sample, read_pairs(project.inputs.sample)[3:])
+        with pytest.raises(DataError, match=r"3 pairs are measured but not in .*sample\.csv"):
+            project.write()
+
     def test_damaged_weights_raise(self, project: Project) -> None:
         """Damaged weights are refused."""
         (project.root / "models/pconv/last.safetensors").write_bytes(b"no weights")
@@ -498,8 +527,13 @@ class TestWriteReport:
         ]
         monkeypatch.setattr(sys, "argv", ["report", *words])
         monkeypatch.setattr("workflow.stages.report.stage_params", lambda _: nullcontext(PARAMS))
+        logged: list[object] = []
+        monkeypatch.setattr(
+            "workflow.stages.report.log_report", lambda *paths: logged.extend(paths)
+        )
         main()
         assert undrawn.outputs("elsewhere").page.is_file()
+        assert logged == [undrawn.inputs.models, undrawn.outputs("elsewhere").page.parent]
 
 
 class TestReadEvaluation:
@@ -695,6 +729,9 @@ class TestChoice:
             assert set(kinds[ids]) == {kind}
             assert scores[ids].is_monotonic_decreasing
         assert set(kinds[choice.hero]) == {"or", "strokes"}
+        visible = evaluation.facts["hole_share"] >= MIN_HOLE_SHARE
+        of_kind = scores[visible & (kinds == "or")]
+        assert of_kind.quantile(0.4) < scores[choice.hero[0]] < of_kind.quantile(0.6)
         shown = [*choice.ec, *choice.or_, *choice.hero, choice.error]
         assert evaluation.facts.loc[shown, "hole_share"].min() >= MIN_HOLE_SHARE
 
@@ -738,7 +775,7 @@ class TestCompare:
         assert row["wins"] == pytest.approx(wins / len(differences))
         assert row["difference"] == pytest.approx(np.mean(differences))
         assert row["low"] <= row["difference"] <= row["high"]
-        assert row["pairs"] == len(differences)
+        assert (row["pairs"], row["photos"]) == (len(differences), PHOTOS)
         mixed = found[found["wins"].between(0, 1, inclusive="neither")]
         assert len(mixed) > 0
         assert mixed["wins"].between(mixed["wins_low"], mixed["wins_high"]).all()
@@ -772,7 +809,21 @@ class TestCompare:
             )
             assert wins.interval == ends
             assert difference.text == f"{row['difference']:+.2f}"
+            assert [cell.text for cell in rows[method][2:]] == [str(2 * PHOTOS), str(PHOTOS)]
             assert difference.interval == f"[{row['low']:+.2f}, {row['high']:+.2f}]"
+
+    def test_each_in_its_row(self, reported: Project) -> None:
+        """Numbers of pairs are each method's own, and what prints as nothing has no sign."""
+        evaluation = read_evaluation(reported.inputs.evaluation)
+        values = evaluation.values
+        values[("mean", "psnr_hole")] = values["pconv-last", "psnr_hole"] + 0.004
+        values.loc[values.index[5:], ("mean", "psnr_hole")] = np.nan
+        found = compare(evaluation, draws=100, seed=1)
+        rows = found[found["group"] == "all"].set_index("method")
+        assert rows["pairs"].to_dict() == {"pconv-first": 100, "telea": 100, "mean": 5}
+        labels = {method: method for method in METHODS}
+        (table,) = (t for t in comparison_tables(found, labels, "pconv-last") if "All" in t.title)
+        assert [row[2].text for row in table.rows if row[0].text == "mean"] == ["0.00"]
 
     def test_alone(self, reported: Project) -> None:
         """Without another method there is nothing to compare."""
@@ -840,6 +891,25 @@ class TestShareFigure:
         assert sum(counts) == len(read_pairs(reported.inputs.sample))
         assert len(set(counts)) > 1
 
+    def test_liu(self, reported: Project) -> None:
+        """Liu et al.'s numbers stand as stars, named last, at their hole shares of all pixels."""
+        evaluation = read_evaluation(reported.inputs.evaluation)
+        labels = {method: method for method in evaluation.methods}
+        figure = share_figure(summarise(evaluation, draws=100, seed=1), labels)
+        whole, hole = figure.axes
+        assert [axes.get_title() for axes in (whole, hole)] == [
+            "PSNR (dB)",
+            "PSNR in the hole (dB)",
+        ]
+        assert not [line for line in hole.lines if line.get_marker() == "*"]
+        (stars,) = (line for line in whole.lines if line.get_marker() == "*")
+        shares = [label.get_text().split("\n")[0] for label in whole.get_xticklabels()]
+        drawn = {f"{shares[int(x)]} %": y for x, y in zip(*stars.get_data(), strict=True)}
+        assert drawn == {share: y for share, y in LIU["psnr"].items() if share[:-2] in shares}
+        (legend,) = figure.legends
+        assert legend.get_texts()[-1].get_text().startswith(LIU_LABEL)
+        assert legend.legend_handles[-1].get_marker() == "*"
+
     @pytest.mark.parametrize("length", [5, 30, 45])
     def test_legend_fits(self, reported: Project, length: int) -> None:
         """Every method is named, within the figure and below its panels, by long names too."""
@@ -897,6 +967,45 @@ class TestPictures:
         material = SimpleNamespace(pairs=[pair], sources=Sources(tmp_path, tmp_path, tmp_path))
         (shown,) = gallery._masks_of(material, "ec")
         np.testing.assert_array_equal(shown, fit_mask(mask, SIZE_PX, 1.0))
+
+    def test_wipe(self) -> None:
+        """The slider's pictures have the colours of their files, to the last bit."""
+        rng = np.random.default_rng(0)
+        truth, filled = rng.integers(0, 256, (2, 9, 9, 3), np.uint8)
+        mask = np.ones((9, 9), bool)
+        mask[:4] = False
+        pair = Pair("p", "valid/gt/0.png", "m.png", "ec", 0.44, 9)
+        wipe = Wipe.of(examples.Example(pair, truth, mask, {"telea": filled}, {}), {"telea": "T"})
+        assert wipe.name == "p (ec, 44 % hole)"
+        for (name, source), (title, wanted) in zip(
+            wipe.layers[1:], (("T", filled), ("Truth", truth)), strict=True
+        ):
+            content = base64.b64decode(source.partition(",")[2])
+            assert name == title
+            np.testing.assert_array_equal(Image.open(BytesIO(content)).convert("RGB"), wanted)
+
+    def test_different_masks(self, tmp_path: Path) -> None:
+        """A mask that damages several photographs is shown once."""
+        mask = np.ones((SIZE_PX, SIZE_PX), bool)
+        mask[:9] = False
+        write_mask(tmp_path / "0000/0.png", mask)
+        pairs = [
+            Pair(f"p{n}", f"valid/gt/{n}.png", "0000/0.png", "walk", 0.3, SIZE_PX) for n in range(3)
+        ]
+        material = SimpleNamespace(pairs=pairs, sources=Sources(tmp_path, tmp_path, tmp_path))
+        assert len(gallery._masks_of(material, "walk")) == 1
+
+    def test_kinds_of_figures(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The figure of error concealment shows ec pairs, that of object removal or pairs."""
+        monkeypatch.setattr(gallery.pictures, "fills_figure", lambda shown, *_: shown)
+        choice = SimpleNamespace(ec=["e"], or_=["o"], judge="telea")
+        labels = {"telea": "Telea"}
+        material = SimpleNamespace(choice=choice, methods=["telea"], labels=labels, chosen=list)
+        found = {shown.title: shown.figure for shown in gallery._examples(material)}
+        assert found == {
+            "Error concealment (the paper's Figure 7)": ["e"],
+            "Object removal (Figure 8)": ["o"],
+        }
 
     def test_first_layer(self) -> None:
         """The slider starts at the last fill of our network."""
@@ -1000,6 +1109,22 @@ class TestWords:
         """The buckets are those of Liu et al., with both ends closed off."""
         assert BUCKETS[:3] == ("up to 1 %", "1-10 %", "10-20 %")
         assert BUCKETS[-2:] == ("50-60 %", "over 60 %")
+
+    def test_transposed(self) -> None:
+        """On the page a method's row has its own numbers, each under its metric."""
+        rows = [[Cell("PSNR"), Cell("1"), Cell("2")], [Cell("L1"), Cell("3"), Cell("4")]]
+        turned = Table("T", ["", "A", "B"], rows).transposed()
+        assert turned.head == ["Method", "PSNR", "L1"]
+        texts = [[cell.text for cell in row] for row in turned.rows]
+        assert texts == [["A", "1", "3"], ["B", "2", "4"]]
+
+    def test_headline(self) -> None:
+        """Partial convolutions stand for a run where plain ones were trained beside them."""
+        tree = {
+            "plain-last": {"all": {"psnr_hole": 1.0}},
+            "pconv-last": {"all": {"psnr_hole": 2.0}},
+        }
+        assert headline(tree) == {"all": {"psnr_hole": 2.0}}
 
     def test_markdown(self) -> None:
         """A table's Markdown has as many cells in every row, and bars in names are escaped."""

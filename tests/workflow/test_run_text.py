@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from workflow.params import read_params
-from workflow.run_text import description, epoch_numbers
+from workflow.run_text import description, epoch_numbers, numbers, run_name
 
 ROOT = Path(__file__).parents[2]
 
@@ -20,6 +20,28 @@ class TestEpochNumbers:
         wanted = ["train/total", "train/tv", "train/phase", "train/learning_rate"]
         assert list(epoch_numbers(record)) == wanted
         assert list(epoch_numbers(record | scores)) == ["valid/hole_psnr", "valid/hole_l1", *wanted]
+
+    def test_finite(self) -> None:
+        """What is no finite number is not told."""
+        values = {"ec": {"psnr": 20.5, "style": float("nan"), "total": float("inf"), "all": True}}
+        assert numbers(values) == {"ec/psnr": 20.5}
+
+
+class TestRunName:
+    """What a run is called."""
+
+    def test_values(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """By its preset, the network if it is the plain one, three changes and its fingerprint."""
+        monkeypatch.chdir(ROOT)
+        params = read_params(Path("presets/tiny.yaml"))
+        assert run_name(params, "pconv", "1a2b3c4d5e") == "tiny 1a2b3c4d"
+        assert run_name(params, "plain", "1a2b3c4d5e") == "tiny plain 1a2b3c4d"
+        assert run_name(None, "pconv", "1a2b3c4d5e") == "pconv 1a2b3c4d"
+        changes = {"epochs": 9, "learning_rate": 0.125, "tv_weight": 3.0, "hole_weight": 7.0}
+        changed = params.model_copy(update={"train": params.train.model_copy(update=changes)})
+        name = run_name(changed, "pconv", "1a2b3c4d5e")
+        assert name.startswith("tiny epochs=9 learning_rate=0.125 ")
+        assert name.endswith(" (+1) 1a2b3c4d")
 
 
 class TestDescription:

@@ -265,3 +265,9 @@ class TestSample:
             DataError, match=r"000003\.png: 8x8 pixels, but the square it was drawn for has 16x16"
         ):
             self.run(raw, masks, self.params.model_copy(update={"pairs_per_generated_kind": 40}))
+        write_mask(masks / "0000/000003.png", np.ones((SIZE_PX, SIZE_PX), dtype=np.bool_))
+        with pytest.raises(DataError, match="some walk masks are empty or full"):
+            self.run(raw, masks, self.params.model_copy(update={"pairs_per_generated_kind": 40}))
+        write_mask(masks / "0000/000000.png", np.ones((8, 16), dtype=np.bool_))
+        with pytest.raises(DataError, match="16x8 pixels; wanted a square mask"):
+            self.run(raw, masks)

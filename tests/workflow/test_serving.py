@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+import shutil
 from io import BytesIO
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from pconv.weights import save_weights
 from workflow import mlflow_store, tracking
 from workflow.params import read_params
 from workflow.reporting.provenance import dvc_hash
-from workflow.run_files import finished_trainings
+from workflow.run_files import SCORE, SCORED_ON, finished_trainings
 
 pytestmark = pytest.mark.filterwarnings("ignore::Warning")  # MLflow's and SQLAlchemy's own
 
@@ -76,7 +77,7 @@ def test_sync(finished: Path) -> None:
     image = np.random.default_rng(0).integers(0, 256, (40, 36, 3), np.uint8)
     mask = np.ones((40, 36), bool)
     mask[10:20, 5:15] = False
-    files = {"image": [png(image)], "mask": [png(mask.astype(np.uint8) * 255)]}
+    files = {"image": [png(image)], "mask": [png(mask.astype(np.uint8) * 250)]}
     answer = model.predict(pd.DataFrame(files))["image"][0]
     filled = np.asarray(Image.open(BytesIO(base64.b64decode(answer))))
     assert np.array_equal(filled[mask], image[mask])
@@ -159,6 +160,54 @@ def test_damaged_record(finished: Path, content: str) -> None:
     (finished / "dvc.lock").write_text(content)
     (training,) = finished_trainings(finished / "models")
     assert training.params == read_params()
+
+
+def test_scores(finished: Path) -> None:
+    """A version's score is that of the last epoch, on these photographs and these masks."""
+    log = finished / "models/pconv/log.jsonl"
+    scores = [20.0, 22.0, 21.0, None]
+    log.write_text("".join(json.dumps({"epoch": 1, SCORE: score}) + "\n" for score in scores))
+    for name in ("data/raw/valid/gt/0.png", "data/masks/held_out/0000/000000.png"):
+        (finished / name).parent.mkdir(parents=True)
+        (finished / name).touch()
+    (training,) = finished_trainings(finished / "models")
+    first = training.scores()
+    assert first[SCORE] == "21.0"
+    (finished / name).write_text("another mask")
+    assert training.scores()[SCORED_ON] != first[SCORED_ON]
+
+
+def test_edited_plan(finished: Path) -> None:
+    """Where ``params.yaml`` is another by now, a training's parameters are those of its weights."""
+    about = {"fingerprint": "f" * 64, "epochs": "77", "weight_hole": "9.0"}
+    path = finished / "models/pconv/last.safetensors"
+    save_weights(path, PConvUNet(width=2, levels=3), about)
+    (training,) = finished_trainings(finished / "models")
+    assert training.params is None
+    tree = training.params_tree()["train"]
+    assert (tree["epochs"], tree["hole_weight"]) == ("77", "9.0")
+
+
+def test_whose_report(finished: Path) -> None:
+    """The report is that of the partial convolutions' run; what it read is a data set of it."""
+    from mlflow import MlflowClient
+
+    shutil.copytree(finished / "models/pconv", finished / "models/plain")
+    about = {"fingerprint": "e" * 64, "kind": "plain", "size_px": "32"}
+    weights = finished / "models/plain/last.safetensors"
+    weights.unlink()
+    save_weights(weights, PConvUNet(width=2, levels=3), about)
+    (finished / "dvc.yaml").write_text((ROOT / "dvc.yaml").read_text())
+    for name in ("data/augmented", "data/sample.csv"):
+        (finished / name).parent.mkdir(exist_ok=True)
+        (finished / name).touch()
+    assert tracking.log_report()
+    runs = {run.data.tags["kind"]: run for run in MlflowClient().search_runs([_experiment()])}
+    assert runs["pconv"].data.metrics["headline/psnr_hole"] == 21.5
+    assert "headline/psnr_hole" not in runs["plain"].data.metrics
+    used = {one.dataset.name for one in runs["pconv"].inputs.dataset_inputs}
+    assert "data/sample.csv" in used
+    assert "models" not in used
 
 
 def _experiment() -> str:

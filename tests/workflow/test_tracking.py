@@ -5,6 +5,7 @@ On the default store, an SQLite file, and on a real server with PostgreSQL where
 
 import json
 import logging
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from pconv.errors import DataError
 from tests.mlflow_stores import STORES, store_of
 from workflow import mlflow_store, run_files, tracking
 from workflow.run_files import SCORE, SCORED_ON, data_set
@@ -134,6 +136,19 @@ class TestOpenRun:
             run.log_numbers(both)
         assert only_run(client, "less").data.metrics["values/mean/ec/psnr"] == 14.0
 
+    def test_dirty(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        """The code is that of a commit only if no tracked file differs."""
+        monkeypatch.chdir(tmp_path)
+        for name in ("GIT_AUTHOR_NAME", "GIT_COMMITTER_NAME", "EMAIL"):
+            monkeypatch.setenv(name, "a@b")
+        (tmp_path / "a.py").write_text("1")
+        for words in (["init", "-q"], ["add", "a.py"], ["commit", "-q", "-m", "a"]):
+            subprocess.run(["git", *words], check=True)
+        (tmp_path / "untracked").touch()
+        assert run_files.provenance()["git.dirty"] == "false"
+        (tmp_path / "a.py").write_text("2")
+        assert run_files.provenance()["git.dirty"] == "true"
+
     def test_without_git(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         """In a container without git and without a name for its user both are unknown."""
         monkeypatch.setenv("PATH", str(tmp_path))
@@ -142,6 +157,18 @@ class TestOpenRun:
         monkeypatch.setattr("os.getuid", lambda: 2**31 - 2)
         found = run_files.provenance()
         assert found["mlflow.source.git.commit"] == found["mlflow.user"] == "unknown"
+
+    def test_many(self, client: object) -> None:
+        """More parameters and numbers than a server takes in one call arrive, each of them."""
+        params = {f"p{number:04d}": str(number) for number in range(201)}
+        values = {f"n{number:04d}": float(number) for number in range(1001)}
+        with open_run("many", "x") as run:
+            run.log_params(params)
+            run.log_numbers(values)
+        assert run.is_delivered
+        logged = only_run(client, "many")
+        assert logged.data.params == params
+        assert logged.data.metrics == values
 
     def test_nothing_twice(self, client: object) -> None:
         """Epochs, numbers and pictures that a run has are not sent again; other values are."""
@@ -337,10 +364,18 @@ class TestRun:
             return only_run(client, "described").data.tags["mlflow.note.content"]
 
         assert described("one, {run}") == f"one, {only_run(client, 'described').info.run_id}"
-        assert described("two") == "two"
+        experiment = client.get_experiment_by_name(mlflow_store.EXPERIMENT).experiment_id
+        assert described("two of {experiment}") == f"two of {experiment}"
         run_id = only_run(client, "described").info.run_id
         client.set_tag(run_id, "mlflow.note.content", "by hand")
         assert described("three") == "by hand"
+
+    def test_not_delivered(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The command that delivers says so if something did not get through."""
+        monkeypatch.setattr("sys.argv", ["tracking", "sync"])
+        monkeypatch.setattr(tracking, "log_report", lambda: False)
+        with pytest.raises(DataError, match="not all was delivered; give the command again"):
+            tracking._main()
 
     def test_machine(self, client: object, monkeypatch: pytest.MonkeyPatch) -> None:
         """Load and memory are logged while a training goes on, and by nobody afterwards."""

@@ -22,6 +22,7 @@ from pconv.training import code_modules
 from pconv.weights import load_weights
 from pconv.weights_header import read_about
 from workflow.code import stage_code
+from workflow.recovery import HeldError
 from workflow.sections import TrainParams
 from workflow.stages import train as stage
 from workflow.stages.train import (
@@ -364,3 +365,44 @@ class TestMain:
         stage.main()
         assert (folders["out"] / "pconv" / "last.safetensors").is_file()
         assert not list(folders["state"].rglob("*.pt"))
+
+        def refuse_edits() -> None:
+            raise ParameterError("edited")
+
+        # What an edit has overtaken is not written, and what was trained is kept.
+        monkeypatch.setattr(stage, "start_stage", lambda _: (PARAMS, refuse_edits))
+        before = contents(folders["out"])
+        (folders["out"] / "pconv/log.jsonl").write_text("of another training")
+        with pytest.raises(ParameterError, match="edited"):
+            stage.main()
+        assert contents(folders["out"]) == before | {"pconv/log.jsonl": b"of another training"}
+        assert list(folders["state"].rglob("*.pt"))
+
+    @pytest.mark.parametrize("time", [[], ["--stop-after-s", "5"]])
+    def test_held(
+        self,
+        folders: dict[str, Path],
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+        time: list[str],
+    ) -> None:
+        """Who has no time left to wait for another training is out of time: nothing is wrong."""
+        options = [
+            part
+            for name, path in folders.items()
+            for part in (f"--{name.replace('_', '-')}", f"{path}/")
+        ]
+        monkeypatch.setattr(sys, "argv", ["train", *options, *time])
+        monkeypatch.setattr(stage, "start_stage", lambda _: (PARAMS, lambda: None))
+
+        def held(*_: object, **__: object) -> None:
+            raise HeldError("busy")
+
+        monkeypatch.setattr(stage, "train_networks", held)
+        if not time:
+            with pytest.raises(HeldError):
+                stage.main()
+            return
+        with pytest.raises(SystemExit) as ended:
+            stage.main()
+        assert (ended.value.code, capsys.readouterr().err) == (EXIT_OUT_OF_TIME, "busy\n")

@@ -29,6 +29,7 @@ class Behaviour:
     cuts: list[int] = field(default_factory=list)  # stop after so many bytes, one an answer
     statuses: list[int] = field(default_factory=list)  # answer with these first
     asked: list[str] = field(default_factory=list)
+    shifts: list[int] = field(default_factory=list)  # go on so much too late, one an answer
 
     def part(self, header: str, if_range: str) -> tuple[int, int]:
         """Status and first byte of the answer to a ``Range`` header."""
@@ -54,6 +55,8 @@ def served(behaviour: Behaviour) -> Iterator[str]:
                 self.send_error(behaviour.statuses.pop(0))
                 return
             status, start = behaviour.part(asked, self.headers.get("If-Range", ""))
+            if status == 206 and behaviour.shifts:
+                start += behaviour.shifts.pop(0)
             rest = behaviour.content[start:]
             self.send_response(status)
             self.send_header("Content-Length", str(len(rest)))
@@ -122,6 +125,20 @@ class TestFetch:
             behaviour.content, behaviour.version = CONTENT, '"v1"'
             fetch(url, tmp_path / "train_img.zip", PATIENCE, 10**6)
         assert whole(tmp_path)
+
+    def test_another_place(self, tmp_path: Path) -> None:
+        """A server that goes on elsewhere than asked for leaves no hole in the file."""
+        with served(Behaviour(cuts=[200_000], shifts=[10])) as url:
+            fetch(url, tmp_path / "train_img.zip", PATIENCE, 10**6)
+        assert whole(tmp_path)
+
+    def test_weak_version(self, tmp_path: Path) -> None:
+        """A weak version names no bytes, so nothing is gone on with by it."""
+        behaviour = Behaviour(version='W/"v1"', cuts=[200_000])
+        with served(behaviour) as url:
+            fetch(url, tmp_path / "train_img.zip", PATIENCE, 10**6)
+        assert whole(tmp_path)
+        assert behaviour.asked == ["", ""]
 
     @pytest.mark.parametrize("behaviour", [Behaviour(ranges=False), Behaviour(version="")])
     def test_no_ranges(self, tmp_path: Path, behaviour: Behaviour) -> None:
