@@ -8,7 +8,9 @@ import pytest
 from matplotlib.figure import Figure
 
 from pconv.images import write_image
+from tests.workflow.reporting.project import SIZE_PX
 from workflow.pairs import Pair
+from workflow.reporting import pictures
 from workflow.reporting.examples import Example
 from workflow.reporting.pictures import (
     MAX_ERROR,
@@ -19,8 +21,6 @@ from workflow.reporting.pictures import (
     hero_figure,
     masks_figure,
 )
-
-SIZE_PX = 32
 
 
 def texts(figure: Figure, ending: str) -> list[str]:
@@ -113,3 +113,13 @@ class TestMasksFigure:
         few[0], many[:8] = False, False
         figure = masks_figure({"ec": [few], "walk": [many, few]}, {"ec": "EC", "walk": "Walk"})
         assert texts(figure, " hole") == ["10 % hole", "80 % hole", "10 % hole"]
+
+
+class TestError:
+    """The error map."""
+
+    def test_error(self) -> None:
+        """The error map has the absolute difference, whichever is brighter."""
+        dark, light = (np.full((2, 2, 3), value, np.uint8) for value in (10, 210))
+        for one, other in ((dark, light), (light, dark)):
+            assert (pictures._error(one, other) == 200).all()
