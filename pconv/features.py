@@ -53,6 +53,18 @@ class VGG16Features(nn.Module):
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(IMAGENET_STD).view(3, 1, 1), persistent=False)
 
+    def refuse_empty(self) -> None:
+        """Refuse weights without values: torch would compute with whatever memory holds.
+
+        Raises:
+            WeightsError: If nothing was loaded.
+        """
+        if self.features[0].weight.is_meta:
+            raise WeightsError(
+                "VGG-16 holds no values yet; make it by "
+                "pconv.features.vgg16_features('imagenet' | 'random' | FILE)"
+            )
+
     def forward(self, images_01: Tensor) -> list[Tensor]:
         """Return the activations after pool1, pool2 and pool3.
 
@@ -67,7 +79,9 @@ class VGG16Features(nn.Module):
         Raises:
             ShapeError: If the images have other than three channels or are too small for pool3.
             ImageError: If the images are integers, hence not in 0..1.
+            WeightsError: If no weights were loaded.
         """
+        self.refuse_empty()
         _check_images(images_01)
         # Images of float64 are as good as any others, but no convolution takes two precisions.
         x = ((images_01 - self.mean) / self.std).to(self.mean.dtype)

@@ -23,6 +23,7 @@ from pconv.errors import ParameterError, ShapeError
 from pconv.features import VGG16Features
 from pconv.layers import window_sum
 from pconv.value_range import refuse_integers
+from pconv.weights import unwrapped
 
 _PIXELS_A_PART = 2048  # of a sum over pixels on a GPU
 
@@ -195,24 +196,23 @@ class InpaintingLoss(nn.Module):
     """The weighted total of the terms, averaged over a batch.
 
     Args:
-        features: VGG-16; may be None when the perceptual and the style weight are 0.
+        features: VGG-16, of `pconv.features.vgg16_features`, also compiled or in ``DataParallel``;
+            may be None when the perceptual and the style weight are 0.
         weights: What each term counts; by default what Liu et al. have.
 
     Raises:
-        ParameterError: If a term that needs VGG-16 has a weight and there is no VGG-16.
+        ParameterError: If a term that needs VGG-16 has a weight and there is no VGG-16, or if
+            features or weights are something else.
+        WeightsError: If VGG-16 holds no values.
     """
 
     def __init__(
         self, features: VGG16Features | None = None, weights: LossWeights | None = None
     ) -> None:
         super().__init__()
-        self.weights = weights or LossWeights()
+        self.weights = LossWeights() if weights is None else weights
+        _check_parts(features, self.weights)
         self.features = features
-        if features is None and (self.weights.perceptual or self.weights.style):
-            raise ParameterError(
-                "features: None, while the perceptual or the style loss has a weight; give "
-                "vgg16_features(…), or set both weights to 0"
-            )
 
     def forward(self, output: Tensor, image: Tensor, mask: Tensor) -> dict[str, Tensor]:
         """Return the batch means of the terms that have a weight, and ``total``.
@@ -296,6 +296,28 @@ def _activations(
     features = vgg(torch.cat([output, composite]))
     halves = [x.chunk(2) for x in features]
     return [half[0] for half in halves], [half[1] for half in halves]
+
+
+def _check_parts(features: VGG16Features | None, weights: LossWeights) -> None:
+    """Raise an error unless the loss can be computed with these."""
+    if not isinstance(weights, LossWeights):
+        raise ParameterError(
+            f"weights is a {type(weights).__name__}; wanted pconv.losses.LossWeights"
+        )
+    if features is None:
+        if weights.perceptual or weights.style:
+            raise ParameterError(
+                "features: None, while the perceptual or the style loss has a weight; give "
+                "vgg16_features(…), or set both weights to 0"
+            )
+        return
+    vgg = unwrapped(features)
+    if not isinstance(vgg, VGG16Features):
+        raise ParameterError(
+            f"features is a {type(vgg).__name__}; wanted what pconv.features.vgg16_features "
+            "returns, or None"
+        )
+    vgg.refuse_empty()
 
 
 def _check_input(output: Tensor, image: Tensor, mask: Tensor) -> None:

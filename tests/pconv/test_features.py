@@ -121,6 +121,18 @@ class TestVGG16Features:
         with pytest.raises(ImageError, match="divide 8-bit values by 255"):
             random_features(torch.zeros(1, 3, 16, 16, dtype=torch.uint8))
 
+    def test_raises_without_values(self) -> None:
+        """A fresh object, which holds no values, computes nothing; the message names the loader."""
+        with pytest.raises(WeightsError, match=r"pconv\.features\.vgg16_features\('imagenet' \|"):
+            VGG16Features()(torch.rand(1, 3, 16, 16))
+
+    def test_compiles_in_one_piece(self, random_features: VGG16Features) -> None:
+        """What is checked of weights and images cuts no compiled training step in two."""
+        image = torch.rand(1, 3, 16, 16)
+        compiled = torch.compile(random_features, backend="eager", fullgraph=True)
+        for found, wanted in zip(compiled(image), random_features(image), strict=True):
+            torch.testing.assert_close(found, wanted)
+
 
 class TestRandomWeights:
     """`vgg16_features("random", seed)`."""

@@ -2,6 +2,8 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,9 +11,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
-from pconv.errors import ImageError, ParameterError, ShapeError
+from pconv.errors import ImageError, ParameterError, ShapeError, WeightsError
 from pconv.features import VGG16Features, vgg16_features
 from pconv.losses import (
     InpaintingLoss,
@@ -430,6 +432,34 @@ class TestInpaintingLoss:
             "tv",
             "total",
         }
+
+    def test_raises_without_values(self) -> None:
+        """VGG-16 whose weights were never loaded is refused at once, before it trains anything."""
+        with pytest.raises(WeightsError, match=r"^VGG-16 .*pconv\.features\.vgg16_features\("):
+            InpaintingLoss(VGG16Features())
+
+    @pytest.mark.parametrize("other", [LossWeights(), nn.Sequential(nn.Conv2d(3, 64, 3)), 1])
+    def test_raises_on_other_features(self, other: Any) -> None:
+        """What stands in the place of VGG-16 and is not is refused by its type, at once."""
+        for weights in (None, PIXEL_TERMS):
+            with pytest.raises(ParameterError, match=f"features is a {type(other).__name__};"):
+                InpaintingLoss(other, weights)
+
+    @pytest.mark.parametrize("other", [{"valid": 1}, {}, 0])
+    def test_raises_on_other_weights(self, vgg: VGG16Features, other: Any) -> None:
+        """Weights of another type are refused by it, empty ones too."""
+        for features in (None, vgg):
+            with pytest.raises(ParameterError, match=f"weights is a {type(other).__name__};"):
+                InpaintingLoss(features, other)
+
+    @pytest.mark.parametrize("wrap", [nn.DataParallel, partial(torch.compile, backend="eager")])
+    def test_wrapped(self, vgg: VGG16Features, wrap: Callable[[nn.Module], Any]) -> None:
+        """A compiled VGG-16, or one spread over devices, gives the terms of the one inside."""
+        expected = InpaintingLoss(vgg)(*scene())
+        for name, term in InpaintingLoss(wrap(vgg))(*scene()).items():
+            torch.testing.assert_close(term, expected[name])
+        with pytest.raises(WeightsError, match="holds no values"):
+            InpaintingLoss(wrap(VGG16Features()))
 
     @pytest.mark.parametrize("which", [0, 1, 2])
     def test_raises_on_shapes(self, which: int) -> None:
