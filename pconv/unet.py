@@ -69,8 +69,11 @@ _FLIPS = ((), (3,), (2,), (2, 3))
 class UNet(nn.Module):
     """What the two networks share: Figure 4's rows, padding, and how the encoder is frozen.
 
+    A row reads ``weight`` and ``bias`` of its ``conv`` and never calls it: hooks of it, or another
+    module's ``forward`` in its place, do nothing.
+
     Args:
-        in_channels: Channels of the image.
+        in_channels: Channels of the image. `pconv.inpaint` and `pconv.metrics` are for RGB only.
         out_channels: Channels of the result.
         width: Filters of the first row; 64 in the paper.
         levels: Rows of the encoder, as many of the decoder; 8 in the paper.
@@ -81,6 +84,10 @@ class UNet(nn.Module):
         mask_channel: Whether the mask is one more channel of the image, 1 where known. Figure 4
             has none: the rows then know of holes what Eq. 1 leaves of them.
 
+    Attributes:
+        trained_at_px: Side of the training images, and so of the windows in which `pconv.inpaint`
+            fills; none if that is not known. Saved with the weights and loaded (`pconv.weights`).
+
     Raises:
         ParameterError: If a size is no integer from 1 to 4096, of levels to 16, ``centre`` does
             not exist or has not as many channels on either side, or ``mask_channel`` is no bool.
@@ -90,7 +97,7 @@ class UNet(nn.Module):
     convolution: type[nn.Conv2d]
     encoder: list[Layer]
     decoder: list[Layer]
-    trained_at_px: int | None = None  # side of its training images, if that is known
+    trained_at_px: int | None = None
 
     def __init__(
         self,

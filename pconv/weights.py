@@ -37,20 +37,22 @@ def save_weights(
         path: Where to; an existing file is replaced.
         model: The network, or what `torch.compile`, ``DataParallel`` or the like made of it.
         about: What is worth knowing of the weights: training data, licence, date, scores;
-            ``size_px`` is the side of the training images, and of the windows of fills.
+            ``size_px`` is the side of the training images, and of the windows of fills, by default
+            what the network knows of it (`UNet.trained_at_px`).
         dtype: Precision of the kernels; ``torch.float16`` halves the file. Biases and batch norms
             stay in float32: they are few, and variances may leave float16's range.
 
     Raises:
         WeightsError: If a weight is not finite, or not in this precision, or the network is not
-            one that :func:`load_weights` could build again.
+            one that :func:`load_weights` could build again, or ``about`` holds something else than
+            text, or as ``size_px`` no whole number in digits up to 65536.
     """
     network = unwrapped(model)
     if not isinstance(network, UNet):
         raise WeightsError(f"{path}: a {type(network).__name__}; wanted a network of pconv.unet")
     _check_names(path, network)
     sizes = {key: str(value) for key, value in network.hyperparameters().items()}
-    words = {ABOUT + key: value for key, value in (about or {}).items()}
+    words = {ABOUT + key: value for key, value in _words(path, network, about).items()}
     tensors = {name: _stored(value, dtype) for name, value in network.state_dict().items()}
     for name, value in tensors.items():
         if not value.isfinite().all():
@@ -171,13 +173,41 @@ def _trained_at_px(path: Path | str, metadata: dict[str, str]) -> int | None:
     digits = metadata.get(ABOUT + _TRAINED_AT, "")
     if not digits.isdecimal():
         return None
-    if len(digits) > len(str(_LARGEST_TOLD_PX)) or int(digits) > _LARGEST_TOLD_PX:
-        shown = digits if len(digits) <= 20 else f"a number of {len(digits)} digits"
+    if not _is_size(digits):
         raise WeightsError(
-            f"{path}: damaged: its header says that {_TRAINED_AT} is {shown}, wanted at most "
-            f"{_LARGEST_TOLD_PX}; save the weights anew"
+            f"{path}: damaged: its header says that {_TRAINED_AT} is {_shown(digits)}, wanted at "
+            f"most {_LARGEST_TOLD_PX}; save the weights anew"
         )
     return int(digits)
+
+
+def _words(path: Path | str, model: UNet, about: dict[str, str] | None) -> dict[str, str]:
+    """Return what a header says of the weights, after a check."""
+    words = dict(about or {})
+    if model.trained_at_px is not None:
+        words.setdefault(_TRAINED_AT, str(model.trained_at_px))
+    for name, word in words.items():
+        if not (isinstance(name, str) and isinstance(word, str)):
+            raise WeightsError(f"{path}: about {name!r} is {word!r}; wanted text")
+    if not _is_size(size := words.get(_TRAINED_AT, "0")):
+        raise WeightsError(
+            f"{path}: {_TRAINED_AT} is {_shown(size)}; wanted the side of the training images, in "
+            f"digits, from 0 to {_LARGEST_TOLD_PX}"
+        )
+    return words
+
+
+def _is_size(text: str) -> bool:
+    # Its length first: int() refuses thousands of digits.
+    return (
+        text.isdecimal()
+        and len(text) <= len(str(_LARGEST_TOLD_PX))
+        and int(text) <= _LARGEST_TOLD_PX
+    )
+
+
+def _shown(text: str) -> str:
+    return repr(text) if len(text) <= 20 else f"a text of {len(text)} characters"
 
 
 def _check_names(path: Path | str, model: UNet) -> None:

@@ -86,6 +86,45 @@ class TestSaveWeights:
         save_weights(tmp_path / "again.safetensors", wrap(network()), ABOUT)
         assert (tmp_path / "again.safetensors").read_bytes() == saved.read_bytes()
 
+    def test_size_of_training_images(self, saved, tmp_path):
+        """What a network was trained at comes along, in the same bytes; what is told goes first."""
+        save_weights(saved, network(), {"size_px": "64", **ABOUT})
+        for about, wanted in ((ABOUT, 64), (None, 64), ({"size_px": "32"}, 32)):
+            save_weights(tmp_path / "again", load_weights(saved), about)
+            assert load_weights(tmp_path / "again").trained_at_px == wanted
+            if about is ABOUT:
+                assert (tmp_path / "again").read_bytes() == saved.read_bytes()
+
+    @pytest.mark.parametrize(
+        ("about", "words"),
+        [
+            ({"epoch": 7}, "about 'epoch' is 7; wanted text"),
+            ({7: "epoch"}, "about 7 is 'epoch'; wanted text"),
+            ({"date": None}, "about 'date' is None; wanted text"),
+            ({"size_px": 256}, "about 'size_px' is 256; wanted text"),
+            ({"size_px": "many"}, "size_px is 'many'; wanted .* from 0 to 65536"),
+            ({"size_px": "-1"}, "size_px is '-1'; wanted"),
+            ({"size_px": "256.0"}, "size_px is '256.0'; wanted"),
+            ({"size_px": "65537"}, "size_px is '65537'; wanted"),
+            ({"size_px": "9" * 5000}, "size_px is a text of 5000 characters; wanted"),
+        ],
+    )
+    def test_raises_on_about(self, saved, about, words):
+        """Words that are no text, and a size that none could load, are refused by name."""
+        before = saved.read_bytes()
+        with pytest.raises(WeightsError, match=rf"net\.safetensors: {words}") as caught:
+            save_weights(saved, network(), about)
+        assert len(str(caught.value)) < 300
+        assert saved.read_bytes() == before
+
+    @pytest.mark.parametrize("size_px", [256.0, -8, "many"])
+    def test_raises_on_size(self, saved, size_px):
+        """So is a network that was given a size that is none."""
+        model = network()
+        model.trained_at_px = size_px
+        with pytest.raises(WeightsError, match=r"size_px is .*; wanted"):
+            save_weights(saved, model)
+
     def test_raises_on_what_none_could_load(self, saved):
         """A network with other tensors than its kind has is refused; the old file stays."""
         before, model = saved.read_bytes(), network()
