@@ -1,9 +1,9 @@
-"""PSNR (eq. 4), SSIM (eq. 5) and L1 of 8-bit images, whole or within a region.
+"""PSNR (eq. 4), SSIM (eq. 5) and L1 of 8-bit RGB images, whole or within a region.
 
-Images hold the values 0..255, as uint8 or as floats, shape ``(B, 3, H, W)``; masks are 1 where
-a pixel is known and 0 in the hole, shape ``(B, 1, H, W)``. Every function returns one float64
-per image, ``(B,)``; given single images, ``(3, H, W)``, and masks, ``(1, H, W)``, a scalar. The
-values equal scikit-image's to 1e-4 and better.
+Images are RGB and hold the values 0..255, as uint8 or as floats, shape ``(B, 3, H, W)``; masks are
+1 where a pixel is known and 0 in the hole, shape ``(B, 1, H, W)``. Every function returns one
+float64 per image, ``(B,)``; given single images, ``(3, H, W)``, and masks, ``(1, H, W)``, a scalar.
+The values equal scikit-image's to 1e-4 and better. Floats in 0..1 are refused, but not on a GPU.
 
 A region (`where`, bool, shaped as a mask) without a pixel gives nan. Images that agree in all
 pixels asked for have a PSNR of inf.
@@ -23,10 +23,11 @@ from torch.nn import functional
 
 from pconv.errors import ShapeError
 from pconv.features import IMAGENET_MEAN, IMAGENET_STD
+from pconv.value_range import refuse_01, refuse_arrays
 
 PEAK = 255.0
 AROUND_PX = 16
-K1, K2 = 0.01, 0.03  # of Wang et al. 2004, which eq. 5 has as c = (K · peak)²
+K1, K2 = 0.01, 0.03  # of Wang et al. 2004, which eq. 5 has as c = (K · PEAK)²
 GRID = 2.0**24
 
 Plane = NDArray[Any]
@@ -88,23 +89,19 @@ def around(mask: Tensor, width_px: int = AROUND_PX) -> Tensor:
 
 
 @torch.no_grad()
-def psnr(
-    prediction: Tensor, truth: Tensor, where: Tensor | None = None, data_range: float = PEAK
-) -> Tensor:
-    """Return 10 · log10(data_range² / mean squared error) in dB (eq. 4).
+def psnr(prediction: Tensor, truth: Tensor, where: Tensor | None = None) -> Tensor:
+    """Return 10 · log10(255² / mean squared error) in dB (eq. 4).
 
     Args:
-        prediction: Shape ``(B, 3, H, W)`` or ``(3, H, W)``.
+        prediction: Shape ``(B, 3, H, W)`` or ``(3, H, W)``, values 0..255.
         truth: The same shape.
         where: The pixels asked for; by default all.
-        data_range: The largest value an image can have.
 
     Raises:
         ShapeError: If the shapes do not fit together.
+        ImageError: If they are no tensors, or in 0..1.
     """
-    return _each_image(
-        lambda x, y, region: _psnr(x, y, region, data_range), prediction, truth, where
-    )
+    return _each_image(_psnr, prediction, truth, where)
 
 
 @torch.no_grad()
@@ -118,6 +115,7 @@ def l1(prediction: Tensor, truth: Tensor, where: Tensor | None = None) -> Tensor
 
     Raises:
         ShapeError: If the shapes do not fit together.
+        ImageError: If they are no tensors, or in 0..1.
     """
 
     def measure(x: Values, y: Values, region: Values | None) -> Tensor:
@@ -127,9 +125,7 @@ def l1(prediction: Tensor, truth: Tensor, where: Tensor | None = None) -> Tensor
 
 
 @torch.no_grad()
-def ssim(
-    prediction: Tensor, truth: Tensor, where: Tensor | None = None, data_range: float = PEAK
-) -> Tensor:
+def ssim(prediction: Tensor, truth: Tensor, where: Tensor | None = None) -> Tensor:
     """Return the mean structural similarity (eq. 5), as Wang et al. 2004 take it.
 
     The window is a Gaussian of σ = 1.5 px (11×11), covariances are of a population, channels
@@ -137,19 +133,19 @@ def ssim(
     use_sample_covariance=False``.
 
     Args:
-        prediction: Shape ``(B, 3, H, W)`` or ``(3, H, W)``, sides of 11 px or more.
+        prediction: Shape ``(B, 3, H, W)`` or ``(3, H, W)``, values 0..255, sides of 11 px or more.
         truth: The same shape.
         where: The pixels over which the map of similarities is averaged. By default those
             whose window lies inside the image. At the others, which a region may hold, the
             image goes on mirrored.
-        data_range: The largest value an image can have.
 
     Raises:
         ShapeError: If the shapes do not fit together, or the window is larger than the image.
+        ImageError: If they are no tensors, or in 0..1.
     """
 
     def measure(x: Values, y: Values, region: Values | None) -> Tensor:
-        return _mean_similarity(_similarities(x, y, WANG, data_range), region, WANG)
+        return _mean_similarity(_similarities(x, y, WANG), region, WANG)
 
     return _each_image(measure, prediction, truth, where)
 
@@ -168,6 +164,7 @@ def psnr_paper(composite: Tensor, truth: Tensor) -> Tensor:
 
     Raises:
         ShapeError: If the shapes do not fit together.
+        ImageError: If they are no tensors, or in 0..1.
     """
     return _each_image(lambda x, y: _psnr(_wrapped(x), _wrapped(y), None), composite, truth)
 
@@ -184,6 +181,7 @@ def ssim_paper(composite: Tensor, truth: Tensor) -> Tensor:
 
     Raises:
         ShapeError: If the shapes do not fit together, or the box is larger than the image.
+        ImageError: If they are no tensors, or in 0..1.
     """
 
     def measure(x: Values, y: Values) -> Tensor:
@@ -209,6 +207,7 @@ def region_metrics(
 
     Raises:
         ShapeError: If the shapes do not fit together, or SSIM's window is larger than the image.
+        ImageError: If they are no tensors, or in 0..1.
     """
 
     def measure(x: Values, y: Values, *wheres: Values | None) -> Tensor:
@@ -218,7 +217,7 @@ def region_metrics(
         similarities = _similarities(x, y, WANG)
         results = []
         for where in wheres:
-            results.append(_decibels(_mean(squares, where) / 3, PEAK))
+            results.append(_decibels(_mean(squares, where) / 3))
             results.append(_mean_similarity(similarities, where, WANG))
             results.append(_mean(absolutes, where) / (3 * PEAK))
         return torch.stack(results, dim=-1)
@@ -243,7 +242,9 @@ def image_metrics(composite_u8: Tensor, truth_u8: Tensor, mask: Tensor) -> dict[
 
     Raises:
         ShapeError: If the shapes do not fit together, or SSIM's window is larger than the image.
+        ImageError: If they are no tensors, or in 0..1.
     """
+    _check(composite_u8, truth_u8, mask)
     regions = {"": None, "_hole": hole(mask), "_around": around(mask)}
     return {
         **region_metrics(composite_u8, truth_u8, regions),
@@ -261,7 +262,8 @@ def _each_image(
     as numpy arrays, which takes a third of the time: an image stays in the cache from the
     first step to the last, and no step waits for threads that other processes hold up.
     """
-    _check_shapes(prediction, truth, *regions)
+    _check(prediction, truth, *regions)
+    refuse_01(prediction, truth)
     wheres = [None if region is None else region.squeeze(-3) for region in regions]
     if prediction.device.type != "cpu":
         return measure(prediction.float(), truth.float(), *wheres)
@@ -286,10 +288,12 @@ def _array(tensor: Tensor) -> NDArray[Any]:
     return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
 
 
-def _check_shapes(prediction: Tensor, truth: Tensor, *regions: Tensor | None) -> None:
-    shape = tuple(prediction.shape)
+def _check(prediction: Tensor, truth: Tensor, *regions: Tensor | None) -> None:
+    """Raise an error unless these are tensors that fit together."""
+    given = [prediction, truth, *(region for region in regions if region is not None)]
+    refuse_arrays(*given)
+    shape, of_regions = tuple(prediction.shape), [tuple(region.shape) for region in given[2:]]
     fits = len(shape) in (3, 4) and shape[-3] == 3 and shape == truth.shape and 0 not in shape
-    of_regions = [tuple(region.shape) for region in regions if region is not None]
     if not fits or set(of_regions) - {(*shape[:-3], 1, *shape[-2:])}:
         raise ShapeError(
             f"prediction {shape}, truth {tuple(truth.shape)}, regions {of_regions}; wanted "
@@ -324,22 +328,21 @@ def _mean(values: Values, where: Values | None) -> Tensor:
     return _total(values * where) / _total(where)
 
 
-def _decibels(mean_square: Tensor, data_range: float) -> Tensor:
-    return 10 * torch.log10(data_range**2 / mean_square)
+def _decibels(mean_square: Tensor) -> Tensor:
+    return 10 * torch.log10(PEAK**2 / mean_square)
 
 
-def _psnr(x: Values, y: Values, where: Values | None, data_range: float = PEAK) -> Tensor:
+def _psnr(x: Values, y: Values, where: Values | None) -> Tensor:
     difference = x - y
-    return _decibels(_mean((difference * difference).sum(-3), where) / 3, data_range)
+    return _decibels(_mean((difference * difference).sum(-3), where) / 3)
 
 
 def _mean_similarity(similarities: Values, where: Values | None, window: Window) -> Tensor:
     inside = slice(window.radius, -window.radius)
-    whole = where is None
-    return _mean(similarities[..., inside, inside] if whole else similarities, where)
+    return _mean(similarities[..., inside, inside] if where is None else similarities, where)
 
 
-def _similarities(x: Values, y: Values, window: Window, peak: float = PEAK) -> Values:
+def _similarities(x: Values, y: Values, window: Window) -> Values:
     """Return the map of eq. 5, averaged over channels: ``(..., 3, H, W)`` to ``(..., H, W)``."""
     if min(x.shape[-2:]) < len(window.taps):
         raise ShapeError(
@@ -348,7 +351,7 @@ def _similarities(x: Values, y: Values, window: Window, peak: float = PEAK) -> V
         )
     smooth = _smooth_on_device if isinstance(x, Tensor) else _smooth_on_cpu
     red, green, blue = (
-        _similarity(x[..., i, :, :], y[..., i, :, :], smooth, window, peak) for i in range(3)
+        _similarity(x[..., i, :, :], y[..., i, :, :], smooth, window) for i in range(3)
     )
     mean = (red + green + blue) / 3
     # On a grid fine enough for float32, and coarse enough that sums in float64 are exact: no
@@ -370,9 +373,7 @@ def _smooth_on_device(planes: Tensor, window: Window) -> Tensor:
     return functional.conv2d(functional.conv2d(mirrored, taps), taps.mT).squeeze(-3)
 
 
-def _similarity(
-    x: Values, y: Values, smooth: Smooth[Values], window: Window, peak: float
-) -> Values:
+def _similarity(x: Values, y: Values, smooth: Smooth[Values], window: Window) -> Values:
     """Return the map of eq. 5 for one channel, by way of the sum and difference of the images.
 
     With s = x + y, d = x - y and variances V, four means suffice instead of five, as
@@ -380,13 +381,13 @@ def _similarity(
     σx² + σy² = (Vs + Vd) / 2; and equal images get exactly 1. The middle of the range is taken
     off s, which leaves Vs as it is, and float32 one digit more for it.
     """
-    c1, c2 = 2 * (K1 * peak) ** 2, 2 * (K2 * peak) ** 2
-    s, d = x + y - peak, x - y
+    c1, c2 = 2 * (K1 * PEAK) ** 2, 2 * (K2 * PEAK) ** 2
+    s, d = x + y - PEAK, x - y
     mean_s, mean_d = smooth(s, window), smooth(d, window)
     square_d = mean_d * mean_d
     variance_s = (smooth(s * s, window) - mean_s * mean_s) * window.covariance_factor
     variance_d = (smooth(d * d, window) - square_d) * window.covariance_factor
-    square_s = (mean_s + peak) ** 2 + c1
+    square_s = (mean_s + PEAK) ** 2 + c1
     variance_s += c2
     numerator = (square_s - square_d) * (variance_s - variance_d)
     return numerator / ((square_s + square_d) * (variance_s + variance_d))

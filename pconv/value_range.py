@@ -1,4 +1,4 @@
-"""The range of pixel values in tensors: 0 to 1."""
+"""What pixel values in tensors are: 0 to 1, or for `pconv.metrics` 0 to 255."""
 
 from torch import Tensor
 
@@ -19,3 +19,43 @@ def refuse_integers(name: str, images: Tensor) -> None:
         raise ImageError(
             f"{name}: {images.dtype}; wanted floating point in 0..1, so divide 8-bit values by 255"
         )
+
+
+def refuse_arrays(*given: object) -> None:
+    """Refuse what is no tensor.
+
+    Args:
+        given: Images, masks or regions.
+
+    Raises:
+        ImageError: If one is something else.
+    """
+    for one in given:
+        if not isinstance(one, Tensor):
+            raise ImageError(f"a {type(one).__name__}; wanted a torch tensor")
+
+
+def refuse_01(prediction: Tensor, truth: Tensor) -> None:
+    """Refuse images in 0..1 where 0..255 is wanted: floating point, both with fractions in 0..1.
+
+    Where one has no fractions it may be black, in either range. Only on a CPU: a device would have
+    to finish all that it was given before there is an answer.
+
+    Args:
+        prediction: Not empty.
+        truth: Not empty.
+
+    Raises:
+        ImageError: If both are in 0..1.
+    """
+    if _is_in_01(truth) and _is_in_01(prediction):
+        raise ImageError(
+            "prediction and truth are floating point in 0..1; wanted 0..255, so multiply by 255"
+        )
+
+
+def _is_in_01(images: Tensor) -> bool:
+    if images.device.type != "cpu" or not images.is_floating_point():
+        return False
+    # The largest value first: in 0..255 it is all that is looked at.
+    return bool(images.max() <= 1 and images.min() >= 0 and images.frac().any())
