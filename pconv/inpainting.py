@@ -101,7 +101,7 @@ def inpaint(
         method: ``pconv`` for the network, or one of `pconv.baselines.METHODS`, which work in
             8 bits.
         device: ``cpu``, ``cuda``, ``cuda:1``…; none for where the given network is, or else the
-            GPU if there is one.
+            GPU if there is one. A given network is not moved: another device than its is refused.
         options: See `Options`.
 
     Returns:

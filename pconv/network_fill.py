@@ -129,14 +129,20 @@ def network_fill(
 
     Raises:
         WeightsError: If there are no weights, or the file is not one of ours.
-        ParameterError: If there is no such device, or the weights are something else.
+        ParameterError: If there is no such device, or the network is on another one, or the weights
+            are something else.
     """
     if isinstance(weights, nn.Module):
         network = unwrapped(weights)
         if isinstance(network, UNet):
-            return NetworkFill(
-                network if device is None else network.to(_device(device)), **options
-            )
+            fill = NetworkFill(network, **options)
+            if device is not None and _device(device) != fill.device:
+                raise ParameterError(
+                    f"device is {str(device)!r}, while the network given as weights is on "
+                    f"{fill.device} and stays there; give no device, or a copy that is where you "
+                    "want it: copy.deepcopy(network).to(device)"
+                )
+            return fill
     if not isinstance(weights, str | Path | None):
         raise ParameterError(
             f"weights is a {type(weights).__name__}; wanted a file, an MLflow URI or a network of "
@@ -163,10 +169,11 @@ def _device(name: str | torch.device | None) -> torch.device:
     if name is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        device = torch.device(name)
-        torch.zeros(1, device=device).item()  # "meta" is a device too, but one without memory
+        # As tensors tell it: with the number of the GPU that "cuda" is.
+        here = torch.zeros(1, device=torch.device(name))
+        here.item()  # "meta" is a device too, but one without memory
     # torch's own ways to say that it has none, and that it is no device.
     except (RuntimeError, AssertionError, ImportError, TypeError) as error:
         reason = str(error).splitlines()[0]
         raise ParameterError(f"device is {str(name)!r}, which is not here: {reason}") from error
-    return device
+    return here.device

@@ -444,6 +444,28 @@ class TestInpaint:
         with pytest.raises(ParameterError, match=re.escape(repr(str(device)))):
             inpaint(*scene(32, 32), weights=weights, device=device)
 
+    def test_device_of_network(self, network: UNet) -> None:
+        """A network fills where it is, also if that is said; none is moved to another device."""
+        wanted = inpaint(*scene(32, 32), weights=network)
+        for here in ("cpu", "cpu:0", torch.device("cpu")):
+            assert (inpaint(*scene(32, 32), weights=network, device=here) == wanted).all()
+        elsewhere = PConvUNet(width=2, levels=3).to("meta")
+        with pytest.raises(ParameterError, match=r"device is 'cpu', .* on meta .*copy\.deepcopy\("):
+            Inpainter(weights=elsewhere, device="cpu")
+        assert {value.device.type for value in elsewhere.state_dict().values()} == {"meta"}
+
+    @pytest.mark.gpu
+    @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+    def test_device_of_network_on_cuda(self, network: UNet) -> None:
+        """A network on the CPU is not moved to the GPU, a copy of it there fills."""
+        with pytest.raises(ParameterError, match="is on cpu and stays there"):
+            inpaint(*scene(32, 32), weights=network, device="cuda")
+        assert {value.device.type for value in network.state_dict().values()} == {"cpu"}
+        there = copy.deepcopy(network).to("cuda")
+        filled = inpaint(*scene(32, 32), weights=there, device="cuda")
+        wanted = inpaint(*scene(32, 32), weights=network)
+        assert np.abs(filled.astype(int) - wanted).max() <= 3
+
     @pytest.mark.parametrize("half", [False, True])
     @pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
     def test_precision_of_network(self, dtype: torch.dtype, half: bool) -> None:
