@@ -20,7 +20,7 @@ from PIL import Image
 from pconv.baselines import INPAINT_RADIUS_PX, wanted_one_of
 from pconv.baselines import METHODS as WITHOUT_NETWORK
 from pconv.baselines import fill as fill_without_network
-from pconv.errors import ParameterError, ShapeError
+from pconv.errors import ParameterError, PConvError, ShapeError
 from pconv.images import Mask
 from pconv.network_fill import SMALLEST_WINDOW_PX, NetworkOptions, Weights, network_fill
 from pconv.pictures import Array, Picture, as_array, as_mask, as_rgb, with_fill
@@ -131,7 +131,8 @@ def inpaint_batch(
     """Fill several pictures of any sizes; small ones of one size go through the network together.
 
     Args:
-        images: As for `inpaint`; an array ``(B, H, W, C)`` is a sequence too.
+        images: As for `inpaint`; an array ``(B, H, W, C)`` is a sequence too. All are looked at
+            before any is filled, so one that is refused costs no work.
         masks: One for each picture.
         weights: As for `inpaint`.
         method: As for `inpaint`.
@@ -143,7 +144,8 @@ def inpaint_batch(
 
     Raises:
         ShapeError: If there are not as many masks as pictures.
-        PConvError: As for `inpaint`.
+        PConvError: As for `inpaint`; of a picture or mask the message begins with its number,
+            counted from 0.
     """
     inpainter = Inpainter(weights=weights, method=method, device=device, **options)
     return inpainter.fill_batch(images, masks)
@@ -203,6 +205,7 @@ class Inpainter:
         """Fill the holes of several pictures; see `inpaint_batch`."""
         if len(pictures) != len(masks):
             raise ShapeError(f"{len(pictures)} pictures need as many masks, not {len(masks)}")
+        self._check_all(pictures, masks)
         filled: list[Picture] = []
         size = self._layout.batch
         for start in range(0, len(pictures), size):
@@ -212,6 +215,19 @@ class Inpainter:
             for picture, result, (_, known) in zip(some, results, checked, strict=True):
                 filled.append(with_fill(picture, result, known))
         return filled
+
+    def _check_all(
+        self, pictures: Sequence[Image.Image | Array], masks: Sequence[Image.Image | Array]
+    ) -> None:
+        """Refuse what `_checked` would refuse later, when some are filled, and say which it is.
+
+        What is made in checking is not kept: it would take as much memory as the pictures.
+        """
+        for number, pair in enumerate(zip(pictures, masks, strict=True)):
+            try:
+                self._checked(*pair)
+            except PConvError as error:
+                raise type(error)(f"picture {number}: {error}") from error
 
     def _checked(self, picture: Image.Image | Array, mask: Image.Image | Array) -> Checked:
         array = as_array(picture)

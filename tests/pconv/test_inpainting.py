@@ -3,7 +3,8 @@
 import copy
 import pickle
 import re
-from collections.abc import Callable, Iterator
+import weakref
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from safetensors.torch import save_file
 
 import pconv
 from pconv.baselines import fill
-from pconv.errors import MaskError, ParameterError, ShapeError, WeightsError
+from pconv.errors import ImageError, MaskError, ParameterError, ShapeError, WeightsError
 from pconv.inpainting import METHODS, Inpainter, _without_network, inpaint, inpaint_batch
 from pconv.network_fill import network_fill
 from pconv.unet import PConvUNet, UNet, composite
@@ -552,6 +553,51 @@ class TestInpaintBatch:
         image, known = scene(32, 32)
         with pytest.raises(ShapeError, match="2 pictures"):
             inpaint_batch([image, image], [known], method="mean")
+
+    @pytest.mark.parametrize(
+        ("bad", "error", "words"),
+        [
+            ((scene(32, 32)[0].astype(int), scene(32, 32)[1]), ImageError, "pixels of int64"),
+            ((None, scene(32, 32)[1]), ImageError, "a NoneType"),
+            ((scene(32, 32)[0] / 99, scene(32, 32)[1]), ImageError, "wanted 0 to 1"),
+            ((scene(32, 32)[0], scene(16, 32)[1]), ShapeError, "the mask has shape"),
+            ((scene(32, 32)[0], ~scene(32, 32)[1]), MaskError, "looks inverted"),
+        ],
+    )
+    def test_bad_pair(
+        self, bad: Any, error: type[Exception], words: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A picture or mask that is refused is named by its index, before anything is filled."""
+        filled: list[object] = []
+        monkeypatch.setattr("pconv.inpainting.Inpainter._filled", lambda *pair: filled.append(pair))
+        pairs = [scene(32, 32, seed) for seed in range(39)]
+        images, masks = zip(*pairs, bad, *pairs, strict=True)
+        with pytest.raises(error, match=f"^picture 39: .*{words}"):
+            inpaint_batch(images, masks, method="mean")
+        assert not filled
+
+    def test_reading_sequence(self, weights: Path) -> None:
+        """A sequence may read its pictures when asked: no more than two batches are held."""
+        held: list[weakref.ref[NDArray[np.uint8]]] = []
+        most = []
+
+        class Pictures(Sequence[Any]):
+            def __len__(self) -> int:
+                return 20
+
+            def __getitem__(self, index: Any) -> Any:
+                if isinstance(index, slice):
+                    return [self[i] for i in range(*index.indices(20))]
+                picture = scene(32, 32, range(20)[index])[0]
+                held.append(weakref.ref(picture))
+                most.append(sum(one() is not None for one in held))
+                return picture
+
+        masks = [scene(32, 32, seed)[1] for seed in range(20)]
+        filled = inpaint_batch(Pictures(), masks, weights=weights, window_px=512)  # 4 at once
+        assert max(most) <= 9
+        for result, seed in zip(filled, range(20), strict=True):
+            assert (result[masks[seed]] == scene(32, 32, seed)[0][masks[seed]]).all()
 
 
 class TestInpainter:
