@@ -23,7 +23,7 @@ from pconv.baselines import fill as fill_without_network
 from pconv.errors import ParameterError, PConvError, ShapeError
 from pconv.images import Mask
 from pconv.network_fill import SMALLEST_WINDOW_PX, NetworkOptions, Weights, network_fill
-from pconv.pictures import Array, Picture, as_array, as_mask, as_rgb, with_fill
+from pconv.pictures import Array, Picture, as_array, as_mask, as_rgb, check_range, with_fill
 from pconv.windows import (
     Floats,
     Layout,
@@ -92,8 +92,8 @@ def inpaint(
     Args:
         image: A Pillow image (L, LA, RGB, RGBA, I;16), or an array of uint8, uint16, or floating
             point in 0..1, shape ``(H, W)`` or ``(H, W, C)`` with 1 to 4 channels: grey, grey and
-            alpha, RGB, RGBA. What lies under holes is ignored, but has to be in range too.
-            Transparent pixels that are known count with the colour that they hide.
+            alpha, RGB, RGBA. What lies under holes is ignored, but has to be in range too (0, not
+            NaN). Transparent pixels that are known count with the colour that they hide.
         mask: True, 1 or 255 where known, False or 0 in holes; shape ``(H, W)``, or a Pillow image.
         weights: For the network: a file, an MLflow URI (``models:/…``, ``runs:/…``), ``last`` for
             the last training in the current folder, a network (run in evaluation mode), or none
@@ -232,6 +232,7 @@ class Inpainter:
     def _checked(self, picture: Image.Image | Array, mask: Image.Image | Array) -> Checked:
         array = as_array(picture)
         known = as_mask(mask, *array.shape[:2], large_holes=self._large_holes)
+        check_range(array, known)
         return as_rgb(array), known
 
     def _filled_together(self, checked: list[Checked]) -> list[Array]:

@@ -29,13 +29,13 @@ def as_array(picture: Image.Image | Array) -> Array:
     Args:
         picture: A Pillow image of mode L, LA, RGB, RGBA or I;16, or an array ``(H, W)`` or
             ``(H, W, C)`` with 1 to 4 channels (grey, grey and alpha, RGB, RGBA) of uint8, uint16,
-            or floating point in 0..1.
+            or floating point in 0..1 (`check_range` looks at that).
 
     Returns:
         The array, plain and in the machine's byte order; no copy where there was such a one.
 
     Raises:
-        ImageError: If it is of another kind, or out of range.
+        ImageError: If it is of another kind.
     """
     if not isinstance(picture, Image.Image):
         array = _plain(picture)
@@ -47,6 +47,30 @@ def as_array(picture: Image.Image | Array) -> Array:
             "convert it first, for example with image.convert('RGB')"
         )
     return np.asarray(picture)
+
+
+def check_range(array: Array, known: Mask) -> None:
+    """Refuse floating-point values outside 0..1, under holes too.
+
+    Args:
+        array: A checked array.
+        known: True where known, shape ``(H, W)``; for the message.
+
+    Raises:
+        ImageError: If there are some, or NaN.
+    """
+    if not np.issubdtype(array.dtype, np.floating):
+        return
+    least, most = array.min(), array.max()
+    if least >= 0 and most <= 1:  # NaN fails either
+        return
+    in_range = (array >= 0) & (array <= 1)
+    stray = np.asarray(~in_range.reshape(*known.shape, -1).all(axis=-1))
+    advice = "" if stray[known].any() else ", all of them under the hole: put 0 there"
+    raise ImageError(
+        f"{np.count_nonzero(stray)} of {stray.size} pixels are NaN or out of range (floating point "
+        f"from {least} to {most}); wanted 0 to 1{advice}"
+    )
 
 
 def as_rgb(array: Array) -> Array:
@@ -132,12 +156,7 @@ def _check_array(array: Array) -> None:
         raise ImageError(
             f"an array of shape {array.shape}; wanted (H, W) or (H, W, C) with 1 to 4 channels"
         )
-    if np.issubdtype(array.dtype, np.floating):
-        if not (array.min() >= 0 and array.max() <= 1):  # NaN fails either
-            raise ImageError(
-                f"floating-point pixels from {array.min()} to {array.max()}; wanted 0 to 1"
-            )
-    elif array.dtype not in (np.uint8, np.uint16):
+    if not np.issubdtype(array.dtype, np.floating) and array.dtype not in (np.uint8, np.uint16):
         raise ImageError(f"pixels of {array.dtype}; wanted uint8, uint16 or floating point in 0..1")
 
 

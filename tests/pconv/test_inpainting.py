@@ -476,6 +476,15 @@ class TestInpaint:
         filled = inpaint(*scene(32, 32), weights=copy.deepcopy(network).to(dtype), half=half)
         assert np.abs(filled.astype(int) - wanted).max() <= 8
 
+    def test_nan_under_the_hole(self) -> None:
+        """A picture that marks its holes by NaN is told what to do, and then filled."""
+        image, known = scene(32, 32)
+        marked = np.where(known[..., None], image / 255, np.nan)
+        with pytest.raises(ImageError, match="all of them under the hole: put 0 there"):
+            inpaint(marked, known, method="mean")
+        marked[~known] = 0
+        assert (inpaint(marked, known, method="mean")[known] == marked[known]).all()
+
     def test_ragged_mask_raises(self) -> None:
         """A mask whose rows differ in length is refused."""
         with pytest.raises(MaskError, match="no array"):
