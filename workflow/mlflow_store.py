@@ -15,7 +15,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+from pconv.errors import DataError
+from workflow.outbox import may_pass
 from workflow.run_files import sha256
 from workflow.run_text import ABOUT_EXPERIMENT
 
@@ -35,6 +38,7 @@ _SETTINGS = {
 }
 # They tell at length what the outbox tells in one line, or what nobody asked.
 _QUIET = ("alembic", "mlflow.store.db", "mlflow.system_metrics", "urllib3.connectionpool")
+_SYNC = "python -m workflow.tracking sync"
 _SERVING = Path(__file__).with_name("serving.py")
 _MODEL_NEEDS = ["torch", "numpy", "opencv-python-headless", "pillow", "safetensors", "pandas"]
 
@@ -75,7 +79,11 @@ def store_client() -> Any:
 
 
 def experiment_id(client: Any) -> str:
-    """Return MLflow's number of the experiment, which is made if it is not there."""
+    """Return MLflow's number of the experiment, which is made if it is not there.
+
+    Raises:
+        DataError: If it was deleted. MLflow keeps its name, so that none can be made in its place.
+    """
     from mlflow.exceptions import MlflowException
     from mlflow.utils.file_utils import local_file_uri_to_path
     from mlflow.utils.uri import is_local_uri
@@ -90,6 +98,11 @@ def experiment_id(client: Any) -> str:
             return str(client.create_experiment(EXPERIMENT, location, tags=tags))
         except MlflowException:  # another process was quicker
             experiment = client.get_experiment_by_name(EXPERIMENT)
+    if experiment.lifecycle_stage == "deleted":
+        raise DataError(
+            f"the experiment {EXPERIMENT} was deleted; `mlflow experiments restore "
+            f"--experiment-id {experiment.experiment_id}` brings it back"
+        )
     if beside and is_local_uri(experiment.artifact_location):
         _tell_if_moved(Path(local_file_uri_to_path(experiment.artifact_location)), beside.parent)
     return str(experiment.experiment_id)
@@ -125,18 +138,18 @@ def upload_model(run: str, weights: Path) -> Any:
 
 def tell_undelivered(error: Exception) -> None:
     """Warn that the store can't be reached or refuses, and say what to do."""
-    later = (
-        "what does not get through, the stage report or `python -m workflow.tracking sync` "
-        "delivers later"
-        if "://" in tracking_uri()
-        else "MLFLOW_TRACKING_URI has to be sqlite:///FILE, http://SERVER or https://SERVER"
-    )
+    if urlsplit(tracking_uri()).scheme in ("", "file"):
+        todo = "MLFLOW_TRACKING_URI has to be sqlite:///FILE, http://SERVER or https://SERVER"
+    elif may_pass(error):
+        todo = f"what does not get through, the stage report or `{_SYNC}` delivers later"
+    else:
+        todo = f"once that is mended, `{_SYNC}` delivers what is missing"
     log.warning(
         "MLflow at %s can't be reached or refused (%s: %s). The work goes on; %s.",
         tracking_uri(),
         type(error).__name__,
         " ".join(str(error).split())[:300],
-        later,
+        todo,
     )
 
 

@@ -394,7 +394,10 @@ def _main() -> None:
     parser.add_argument("command", choices=["sync"])
     parser.parse_args()
     if not log_report():
-        raise DataError(f"{tracking_uri()}: not all was delivered; give the command again")
+        raise DataError(
+            f"{tracking_uri()}: not all was delivered; the warning above says why. When that is "
+            "mended or over, give the command again"
+        )
 
 
 if __name__ == "__main__":

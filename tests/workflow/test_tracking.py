@@ -249,14 +249,42 @@ class TestOpenRun:
         assert len(caplog.records) == 1
         assert "tracking sync" in caplog.records[0].getMessage()
 
+    @pytest.mark.parametrize("scheme", ["", "file://"])
     def test_a_folder(
-        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+        self,
+        scheme: str,
+        monkeypatch: pytest.MonkeyPatch,
+        tmp_path: Path,
+        caplog: pytest.LogCaptureFixture,
     ) -> None:
         """A folder, as older versions of MLflow took it, is answered with what is wanted."""
-        monkeypatch.setenv("MLFLOW_TRACKING_URI", str(tmp_path))
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"{scheme}{tmp_path}")
         with open_run("folder", "x"):
             pass
         assert "MLFLOW_TRACKING_URI has to be sqlite:///FILE" in caplog.text
+        assert "later" not in caplog.text
+
+    def test_deleted_experiment(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """One that was deleted is told with the command that restores it, which does."""
+        from mlflow import MlflowClient
+
+        uri = f"sqlite:///{tmp_path}/mlflow.db"
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+        experiment = MlflowClient(uri).create_experiment(mlflow_store.EXPERIMENT)
+        MlflowClient(uri).delete_experiment(experiment)
+        with open_run("deleted", "x") as run:
+            run.log_numbers({"psnr": 20.0})
+        assert not run.is_delivered
+        (said,) = [record.getMessage() for record in caplog.records]
+        command = f"mlflow experiments restore --experiment-id {experiment}"
+        assert f"`{command}`" in said
+        assert "later" not in said
+        subprocess.run(command.split(), check=True, capture_output=True)
+        with open_run("deleted", "x") as run:
+            run.log_numbers({"psnr": 20.0})
+        assert run.is_delivered
 
 
 class TestPlace:
