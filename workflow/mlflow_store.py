@@ -11,7 +11,7 @@ import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,13 +19,14 @@ from urllib.parse import urlsplit
 
 from pconv.errors import DataError
 from workflow.outbox import may_pass
-from workflow.run_files import sha256
-from workflow.run_text import ABOUT_EXPERIMENT
+from workflow.run_files import is_better, sha256
+from workflow.run_text import ABOUT_EXPERIMENT, ABOUT_MODEL
 
 log = logging.getLogger(__name__)
 
 EXPERIMENT = "pconv"
 DESCRIPTION = "mlflow.note.content"  # the tag
+BEST = "best"  # the alias
 _SQLITE = "sqlite:///"
 _DEFAULT_STORE = f"{_SQLITE}mlflow.db"
 _SETTINGS = {
@@ -38,6 +39,7 @@ _SETTINGS = {
 }
 # They tell at length what the outbox tells in one line, or what nobody asked.
 _QUIET = ("alembic", "mlflow.store.db", "mlflow.system_metrics", "urllib3.connectionpool")
+_WEIGHTS_HASH = "weights.sha256"
 _SYNC = "python -m workflow.tracking sync"
 _SERVING = Path(__file__).with_name("serving.py")
 _MODEL_NEEDS = ["torch", "numpy", "opencv-python-headless", "pillow", "safetensors", "pandas"]
@@ -106,6 +108,40 @@ def experiment_id(client: Any) -> str:
     if beside and is_local_uri(experiment.artifact_location):
         _tell_if_moved(Path(local_file_uri_to_path(experiment.artifact_location)), beside.parent)
     return str(experiment.experiment_id)
+
+
+def register_model(
+    client: Any, run: str, weights: Path, name: str, about: str, tags: Mapping[str, str]
+) -> None:
+    """Register weights of a run as a version of a model, unless they are registered already.
+
+    Args:
+        client: Of the store.
+        run: MLflow's number of the run.
+        weights: The file.
+        name: Of the registered model.
+        about: Description of the version.
+        tags: Of the version. The alias ``best`` moves to it if it is the better one (`is_better`).
+    """
+    digest = sha256(weights.read_bytes())
+    known = client.search_model_versions(f"name='{name}' and tags.`{_WEIGHTS_HASH}`='{digest}'")
+    if known:
+        version = known[0]
+    else:
+        if not client.search_registered_models(f"name='{name}'"):
+            client.create_registered_model(name, description=ABOUT_MODEL.format(name=name))
+        model = upload_model(run, weights)
+        version = client.create_model_version(
+            name,
+            model.model_uri,
+            run_id=run,
+            tags={_WEIGHTS_HASH: digest, **tags},
+            description=about,
+            model_id=model.model_id,
+        )
+    best = client.get_registered_model(name).aliases.get(BEST)
+    if best is None or is_better(version, client.get_model_version(name, best)):
+        client.set_registered_model_alias(name, BEST, version.version)
 
 
 def upload_model(run: str, weights: Path) -> Any:

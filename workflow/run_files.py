@@ -30,6 +30,15 @@ SCORED_ON = "valid_pairs.md5"  # those pairs
 LOSS_WEIGHT = "weight_"  # begins the names of the losses' weights in a header
 
 _WEIGHTS, _LOG = "last.safetensors", "log.jsonl"
+# Tags by which a run says who made its report, and what `provenance` calls each.
+_MAKER = {
+    "report.user": "mlflow.user",
+    "report.git.commit": "mlflow.source.git.commit",
+    "report.git.dirty": "git.dirty",
+    "report.dvc.lock.sha256": "dvc.lock.sha256",
+}
+MAKER = tuple(_MAKER)
+_MEASURED = ("sample.", "evaluate.")  # tags of what decides numbers; the report's only shows them
 _HELD_OUT = (Path("data/raw/valid/gt"), Path("data/masks/held_out"))
 
 
@@ -186,14 +195,50 @@ def provenance() -> dict[str, str]:
             return ""
         return done.stdout.strip()
 
+    # Not the record: between two stages DVC writes it, and its hash is a tag of its own.
+    code = [":/", f":(exclude){DVC_RECORD}"]
     record = DVC_RECORD.read_bytes() if DVC_RECORD.is_file() else None
     return {
         "mlflow.user": _user(),
         "mlflow.source.name": "workflow/stages/train.py",
         "mlflow.source.type": "LOCAL",
         "mlflow.source.git.commit": git("rev-parse", "--verify", "--quiet", "HEAD") or "unknown",
-        "git.dirty": str(bool(git("status", "--porcelain", "--untracked-files=no"))).lower(),
+        "git.dirty": str(
+            bool(git("status", "--porcelain", "--untracked-files=no", "--", *code))
+        ).lower(),
     } | ({"dvc.lock.sha256": sha256(record)} if record else {})
+
+
+def report_provenance() -> dict[str, str]:
+    """Return who makes a report, and where the code and the data stand.
+
+    Its tags are not those of the training, which may be another person's, with other code.
+    """
+    found = provenance()
+    return {tag: found[key] for tag, key in _MAKER.items() if key in found}
+
+
+def tell_replaced(
+    run: str, there: Mapping[str, str], new: Mapping[str, str], maker: Mapping[str, str]
+) -> None:
+    """Warn where the numbers of an evaluation replace those of another, of other hands or code.
+
+    Args:
+        run: The name of their run.
+        there: Its tags.
+        new: Those that say how the new numbers were measured.
+        maker: Those that say who did, as far as that is known.
+    """
+    was = [f"{key}={there[key]}" for key in new if key in there and there[key] != new[key]]
+    was = [words for words in was if words.startswith(_MEASURED)]
+    by = [there.get(key, "unknown") for key in MAKER[:2]]
+    if was and by != [maker.get(key) for key in MAKER[:2]]:
+        log.warning(
+            "%s: these numbers replace those of an evaluation with %s (by: %s, commit: %s); MLflow "
+            "shows one evaluation of a training, so to keep both log one to another store "
+            "(MLFLOW_TRACKING_URI)",
+            *(run, " ".join(was)[:200], *by),
+        )
 
 
 def _recorded_sections(now: Mapping[str, Any]) -> dict[str, Any]:

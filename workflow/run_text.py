@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from math import isfinite
+from math import isfinite, isnan, nan
 from typing import Any
 
 from pconv.errors import PConvError
@@ -11,6 +11,7 @@ from workflow.presets import PRESETS
 from workflow.sections import Params
 
 _NAMED_CHANGES = 3
+_MAX_TEXT = 6000  # of a parameter's value
 _DECIDE_A_TRAINING = ("download", "augment", "masks", "train")
 
 _PICTURES = ("hero", "curves")
@@ -130,6 +131,15 @@ def numbers(values: Mapping[str, object]) -> dict[str, float]:
     }
 
 
+def changed_numbers(known: Mapping[str, float], values: Mapping[str, object]) -> dict[str, float]:
+    """Return which of nested numbers differ from those known; NaN where a measured one is gone."""
+    new = numbers(values)
+    changed = {key: value for key, value in new.items() if known.get(key) != value}
+    there = [key for key, value in known.items() if not isnan(value)]
+    gone = [key for key in there if is_measured(key) and key not in new]
+    return changed | dict.fromkeys(gone, nan)
+
+
 def measured_numbers(
     metrics: Mapping[str, object], headline: Mapping[str, object]
 ) -> dict[str, object]:
@@ -169,3 +179,8 @@ def epoch_numbers(record: Record) -> dict[str, float]:
 def as_yaml(value: object) -> str:
     """Return a value as ``params.yaml`` has it, but for quotes."""
     return value if isinstance(value, str) else json.dumps(value)
+
+
+def texts(nested: Mapping[str, object]) -> dict[str, str]:
+    """Return nested values flattened, as ``section.key``, and as text that a server takes."""
+    return {key: as_yaml(value)[:_MAX_TEXT] for key, value in flatten(nested).items()}

@@ -12,7 +12,6 @@ Besides this module only `workflow.mlflow_store` and `workflow.serving` import M
 import argparse
 import json
 import logging
-import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -29,53 +28,49 @@ from workflow.command import run_command
 from workflow.mlflow_store import (
     DESCRIPTION,
     experiment_id,
+    register_model,
     sole_writer,
     store_client,
     tell_undelivered,
     tracking_uri,
-    upload_model,
 )
 from workflow.outbox import Outbox
 from workflow.params import MODELS
 from workflow.reporting.brief import hole_psnr_table
 from workflow.run_files import (
+    MAKER,
     Trained,
     Training,
     data_of,
     data_set,
     finished_trainings,
-    is_better,
     provenance,
+    report_provenance,
     sha256,
+    tell_replaced,
 )
 from workflow.run_text import (
-    ABOUT_MODEL,
     Record,
-    as_yaml,
+    changed_numbers,
     description,
     epoch_numbers,
-    flatten,
-    is_measured,
     measured_numbers,
-    numbers,
     run_name,
+    texts,
 )
 
 log = logging.getLogger(__name__)
 
 REPORTS = Path("reports")
-BEST = "best"  # the alias
 
 Arguments = ParamSpec("Arguments")
 
-_MAX_TEXT = 6000  # of a parameter's value
 _WITNESS = "train/total"  # tells which epochs a run has
 _METRICS, _HEADLINE = "metrics.json", "headline.json"
 _REPORT_FILES = ["index.html", "table.md", "table.csv", _METRICS, _HEADLINE]
 _REPORT_FILES += ["curves.csv", "figures"]
 _TABLE = "table.json"  # in the form in which MLflow shows tables
 _NOTE_HASH = "note.sha256"
-_WEIGHTS_HASH = "weights.sha256"
 # Sections of params.yaml that say how a training is measured. It may be measured again with others,
 # and MLflow keeps a parameter's first value for good; so they are tags.
 _MEASURING = ("sample", "evaluate", "report")
@@ -120,14 +115,14 @@ class Run:
         """
         from mlflow.entities import Param
 
-        data, texts = self._client.get_run(self._id).data, _texts(params)
+        data, new = self._client.get_run(self._id).data, texts(params)
         known = data.params
-        changed = {k: v for k, v in texts.items() if known.get(k, v) != v or k in data.tags}
+        changed = {k: v for k, v in new.items() if known.get(k, v) != v or k in data.tags}
         if changed:
             self._set_tags(changed)
-        new = [Param(key, value) for key, value in texts.items() if key not in known]
-        for start in range(0, len(new), 100):  # the server takes 100 a call
-            self._client.log_batch(self._id, params=new[start : start + 100])
+        lacking = [Param(key, value) for key, value in new.items() if key not in known]
+        for start in range(0, len(lacking), 100):  # the server takes 100 a call
+            self._client.log_batch(self._id, params=lacking[start : start + 100])
 
     @_posted
     def log_tags(self, tags: Mapping[str, str]) -> None:
@@ -144,17 +139,31 @@ class Run:
         self._send([(step, n) for step, n in rows if n.get(_WITNESS) != there.get(step, np.nan)])
 
     @_posted
-    def log_numbers(self, values: Mapping[str, object]) -> None:
+    def log_numbers(
+        self,
+        values: Mapping[str, object],
+        how: Mapping[str, object] = {},
+        maker: Mapping[str, str] = {},
+    ) -> None:
         """Log nested numbers flattened, as ``a/b/c``; text, nulls and infinities are left out.
 
         MLflow forgets no number, so one of another measurement that has no successor among these
         becomes NaN. Numbers by epoch stay.
+
+        Args:
+            values: The numbers.
+            how: Sections of ``params.yaml`` that they were measured with.
+            maker: `report_provenance`, or nothing where it is not known who measured them.
         """
-        known, new = self._client.get_run(self._id).data.metrics, numbers(values)
-        changed = {k: v for k, v in new.items() if known.get(k) != v}
-        there = [k for k, v in known.items() if not math.isnan(v)]
-        gone = [k for k in there if is_measured(k) and k not in new]
-        self._send([(0, changed | dict.fromkeys(gone, math.nan))])
+        run, new = self._client.get_run(self._id), texts(how)
+        tell_replaced(run.info.run_name, run.data.tags, new, maker)
+        changed = changed_numbers(run.data.metrics, values)
+        # First, so that at no time the numbers of one stand beside the name of another.
+        for key in MAKER if changed or maker else ():
+            if key in run.data.tags:
+                self._client.delete_tag(self._id, key)
+        self._send([(0, changed)])
+        self._set_tags({**new, **maker})
 
     @_posted
     def log_picture(self, name: str, image: NDArray[np.uint8], epoch: int) -> None:
@@ -208,28 +217,9 @@ class Run:
             weights: The file. Weights that are registered already are not registered again.
             name: Of the registered model.
             about: Description of the version.
-            tags: Of the version. The alias ``best`` moves here if this version
-                is the better one (`is_better`).
+            tags: Of the version.
         """
-        client, digest = self._client, sha256(weights.read_bytes())
-        known = client.search_model_versions(f"name='{name}' and tags.`{_WEIGHTS_HASH}`='{digest}'")
-        if known:
-            version = known[0]
-        else:
-            if not client.search_registered_models(f"name='{name}'"):
-                client.create_registered_model(name, description=ABOUT_MODEL.format(name=name))
-            model = upload_model(self._id, weights)
-            version = client.create_model_version(
-                name,
-                model.model_uri,
-                run_id=self._id,
-                tags={_WEIGHTS_HASH: digest, **tags},
-                description=about,
-                model_id=model.model_id,
-            )
-        best = client.get_registered_model(name).aliases.get(BEST)
-        if best is None or is_better(version, client.get_model_version(name, best)):
-            client.set_registered_model_alias(name, BEST, version.version)
+        register_model(self._client, self._id, weights, name, about, tags)
 
     @_posted
     def watch_machine(self) -> None:
@@ -327,11 +317,17 @@ def training_run(about: Mapping[str, str], fingerprint: str) -> Iterator[Run]:
         yield run
 
 
-def log_report(models: Path = MODELS, reports: Path = REPORTS) -> bool:
+def log_report(models: Path = MODELS, reports: Path = REPORTS, *, is_new: bool = True) -> bool:
     """Send what MLflow lacks of a finished pipeline: curves, table, pictures, data and weights.
 
     The report belongs to the run of the partial convolutions; that of the plain network, which
     they are compared with, has its curves and its weights.
+
+    Args:
+        models: Folder of the trainings.
+        reports: Folder of the report.
+        is_new: Whether this process has just made the report. Who delivers one later may be
+            another than who made it, with other code, and nothing is said of that.
 
     Returns:
         Whether all was delivered.
@@ -341,14 +337,15 @@ def log_report(models: Path = MODELS, reports: Path = REPORTS) -> bool:
     """
     trained = finished_trainings(models)
     has_report = all((reports / name).is_file() for name in (_METRICS, _HEADLINE))
+    maker = report_provenance() if is_new else {}
     done = [
-        _log_finished(training, reports if has_report and training is trained[0] else None)
+        _log_finished(training, reports if has_report and training is trained[0] else None, maker)
         for training in trained
     ]
     return all(done)
 
 
-def _log_finished(training: Trained, reports: Path | None) -> bool:
+def _log_finished(training: Trained, reports: Path | None, maker: Mapping[str, str]) -> bool:
     text = partial(description, training.params, training.fingerprint)
     with open_run(training.fingerprint, _name(training), is_training=False) as run:
         _log_training(run, training)
@@ -356,11 +353,11 @@ def _log_finished(training: Trained, reports: Path | None) -> bool:
         run.log_files(training.log, folder="models")
         if reports is not None:
             tree = training.params_tree()
-            run.log_tags(_texts({name: tree[name] for name in _MEASURING if name in tree}))
+            how = {name: tree[name] for name in _MEASURING if name in tree}
             metrics, headline = reports / _METRICS, reports / _HEADLINE
             text = partial(text, table=hole_psnr_table(metrics, training.folder.parent))
             run.log_data("evaluation", partial(data_of, "sample", made=True))
-            run.log_numbers(measured_numbers(_json(metrics), _json(headline)))
+            run.log_numbers(measured_numbers(_json(metrics), _json(headline)), how, maker)
             run.log_table(reports / "table.csv")
             found = [reports / name for name in _REPORT_FILES if (reports / name).exists()]
             run.log_files(*found, folder="report")
@@ -380,11 +377,6 @@ def _json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def _texts(nested: Mapping[str, object]) -> dict[str, str]:
-    """Return nested values flattened, as ``section.key``, and as text that a server takes."""
-    return {key: as_yaml(value)[:_MAX_TEXT] for key, value in flatten(nested).items()}
-
-
 def _name(training: Training) -> str:
     return run_name(training.params, training.kind, training.fingerprint)
 
@@ -393,7 +385,7 @@ def _main() -> None:
     parser = argparse.ArgumentParser(description="Deliver what MLflow lacks, from the files.")
     parser.add_argument("command", choices=["sync"])
     parser.parse_args()
-    if not log_report():
+    if not log_report(is_new=False):
         raise DataError(
             f"{tracking_uri()}: not all was delivered; the warning above says why. When that is "
             "mended or over, give the command again"

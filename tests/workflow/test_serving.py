@@ -19,7 +19,7 @@ from pconv.errors import ImageError
 from pconv.images import read_image, read_mask
 from pconv.unet import PConvUNet
 from pconv.weights import save_weights
-from workflow import mlflow_store, tracking
+from workflow import mlflow_store, run_files, tracking
 from workflow.params import read_params
 from workflow.reporting.provenance import dvc_hash
 from workflow.run_files import SCORE, SCORED_ON, finished_trainings
@@ -109,6 +109,51 @@ def test_measured_again(finished: Path) -> None:
         (run,) = MlflowClient().search_runs([_experiment()])
         assert run.data.tags["sample.pairs"] == pairs
         assert not [key for key in run.data.params if key.startswith(("sample.", "evaluate."))]
+
+
+def test_made_by(
+    finished: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A report is signed by who made it, and what others deliver later by nobody.
+
+    Where it replaces the evaluation of another, a warning names that one.
+    """
+    from mlflow import MlflowClient
+
+    def report(user: str, pairs: int, psnr: float, *, is_new: bool = True) -> dict[str, str]:
+        made = {"mlflow.user": user, "mlflow.source.git.commit": f"{user}'s", "git.dirty": "false"}
+        made |= {"dvc.lock.sha256": "1"} if user == "ann" else {}
+        monkeypatch.setattr(run_files, "provenance", lambda: made)
+        path = finished / "params.yaml"
+        path.write_text(re.sub(r"(?m)^  pairs: \d+$", f"  pairs: {pairs}", path.read_text()))
+        number = json.dumps({"all": {"psnr_hole": psnr}})
+        (finished / "reports/headline.json").write_text(number)
+        caplog.clear()
+        assert tracking.log_report(is_new=is_new)
+        (run,) = MlflowClient().search_runs([_experiment()])
+        assert run.data.metrics["headline/psnr_hole"] == psnr
+        assert "mlflow.source.git.commit" not in run.data.tags
+        return {key: run.data.tags[key] for key in run_files.MAKER if key in run.data.tags}
+
+    def warnings() -> list[str]:
+        return [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
+
+    by_ann = {"report.user": "ann", "report.git.commit": "ann's", "report.git.dirty": "false"}
+    by_ann |= {"report.dvc.lock.sha256": "1"}
+    by_ben = {"report.user": "ben", "report.git.commit": "ben's", "report.git.dirty": "false"}
+    assert report("ann", 72, 21.0) == by_ann
+    assert report("ann", 90, 21.5) == by_ann
+    assert not warnings()
+    assert report("ben", 400, 20.0) == by_ben
+    (said,) = warnings()
+    assert "sample.pairs=90 (by: ann, commit: ann's)" in said
+    assert report("cat", 400, 20.0, is_new=False) == by_ben
+    assert report("cat", 400, 20.5, is_new=False) == {}
+    assert not warnings()
+    assert report("ben", 400, 20.0) == by_ben
+    assert report("cat", 72, 21.0, is_new=False) == {}
+    (said,) = warnings()
+    assert "sample.pairs=400 (by: ben, commit: ben's)" in said
 
 
 @pytest.mark.parametrize("made_by", ["dvc", "snakemake"])

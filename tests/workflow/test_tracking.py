@@ -17,7 +17,7 @@ import pytest
 
 from pconv.errors import DataError
 from tests.mlflow_stores import STORES, store_of
-from workflow import mlflow_store, run_files, tracking
+from workflow import mlflow_store, run_files
 from workflow.run_files import SCORE, SCORED_ON, data_set
 from workflow.run_text import measured_numbers
 from workflow.tracking import Run, open_run, training_run
@@ -169,6 +169,20 @@ class TestOpenRun:
         logged = only_run(client, "many")
         assert logged.data.params == params
         assert logged.data.metrics == values
+
+    def test_dirty(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        """The record that DVC writes between two stages makes no tree dirty; an edit does."""
+        monkeypatch.chdir(tmp_path)
+        for name in ("dvc.lock", "code.py"):
+            Path(name).touch()
+        somebody = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
+        for words in (["init", "-q"], ["add", "-A"], [*somebody, "commit", "-q", "-m", "code"]):
+            subprocess.run(["git", *words], check=True)
+        found = []
+        for name in ("new.py", "dvc.lock", "code.py"):
+            Path(name).write_text("edited")
+            found.append(run_files.provenance()["git.dirty"])
+        assert found == ["false", "false", "true"]
 
     def test_nothing_twice(self, client: object) -> None:
         """Epochs, numbers and pictures that a run has are not sent again; other values are."""
@@ -440,7 +454,7 @@ class TestLogModel:
             client.finalize_logged_model(made.model_id, LoggedModelStatus.READY)
             return SimpleNamespace(model_id=made.model_id, model_uri=made.model_uri)
 
-        monkeypatch.setattr(tracking, "upload_model", upload)
+        monkeypatch.setattr(mlflow_store, "upload_model", upload)
 
     @pytest.fixture
     def register(self, tmp_path: Path, request: pytest.FixtureRequest):
@@ -459,7 +473,7 @@ class TestLogModel:
 
     def best(self, client: object) -> str:
         """Return the version that is called the best."""
-        return str(client.get_model_version_by_alias(self.name, tracking.BEST).version)
+        return str(client.get_model_version_by_alias(self.name, mlflow_store.BEST).version)
 
     def versions(self, client: object) -> int:
         """Return how many versions there are."""
