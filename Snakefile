@@ -1,5 +1,6 @@
 # A second way to run dvc.yaml: the same stages, shard by shard, on many cores or machines.
 from workflow.command import refusing_in_one_line, use_this_python
+from workflow.dvc_record import tell_unrecorded
 from workflow.graph import load_stages, all_outputs
 from workflow.params import checked_params
 from workflow.recovery import (
@@ -20,6 +21,10 @@ if workflow.is_main_process:
     hold_snakemake()
     distrust_future(path for stage in STAGES for path in all_outputs(stage))
     distrust_restored(params)
+
+
+onsuccess:
+    tell_unrecorded(STAGES, params)
 
 
 # The first rule is the default target; it must stand here, an included one would not count.

@@ -159,6 +159,13 @@ def test_dvc_after_snakemake(by_dvc: Path, by_snakemake: Path) -> None:
     (by_snakemake / "dvc.lock").unlink()
 
 
+def test_unrecorded_is_told(by_snakemake: Path) -> None:
+    """After a run, and not after `-n`, Snakemake says what makes its results DVC's."""
+    command = ["snakemake", "-j1", "--forcerun", "sample", "--", "sample"]
+    assert run(by_snakemake, *command).count("dvc commit --force") == 1
+    assert "dvc commit --force" not in run(by_snakemake, *command[:1], "-n", *command[1:])
+
+
 def test_dvc_commit_after_snakemake(by_dvc: Path, settled: Path) -> None:
     """After `dvc commit` the records of the two folders are alike and `dvc repro` runs nothing."""
     assert "Running stage" not in run(settled, "dvc", "repro")
@@ -166,9 +173,12 @@ def test_dvc_commit_after_snakemake(by_dvc: Path, settled: Path) -> None:
 
 
 def test_snakemake_without_activation(settled: Path) -> None:
-    """`.venv/bin/snakemake` is enough: jobs run by the Python that runs it."""
+    """`.venv/bin/snakemake` is enough: jobs run by the Python that runs it.
+
+    What it says of what DVC does not record, it does not say of what DVC records.
+    """
     command = [sys.executable, "-m", "snakemake", "-j1", "--forcerun", "sample", "--", "sample"]
-    run(settled, *command, path="/usr/bin:/bin")
+    assert "dvc commit" not in run(settled, *command, path="/usr/bin:/bin")
 
 
 def test_snakemake_twice(settled: Path) -> None:

@@ -1,11 +1,18 @@
 """What DVC records in ``dvc.lock``: of each stage its command, parameters, inputs and outputs."""
 
+import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pconv.errors import ParameterError
+from pconv.errors import DataError, ParameterError
+from workflow.graph import Stage, is_result
 from workflow.params import PARAMS_FILE
 from workflow.plain_yaml import read_plain_yaml
+from workflow.reporting.provenance import dvc_hash
+from workflow.sections import Params
+
+log = logging.getLogger(__name__)
 
 DVC_RECORD = Path("dvc.lock")
 _MAX_BYTES = 10_000_000
@@ -28,6 +35,40 @@ def recorded_stages(path: Path = DVC_RECORD) -> dict[str, Any] | None:
 def recorded_section(stage: dict[str, Any], name: str) -> Any:
     """Return the section of ``params.yaml`` that a recorded stage was run with; None if none is."""
     return stage.get("params", {}).get(PARAMS_FILE.name, {}).get(name)
+
+
+def is_there(outputs: Sequence[dict[str, Any]]) -> bool:
+    """Return whether there is what is recorded of a stage's outputs, byte for byte."""
+    try:
+        return all(dvc_hash(Path(output["path"])) == output["md5"] for output in outputs)
+    except DataError:
+        return False
+
+
+def tell_unrecorded(stages: list[Stage], params: Params, path: Path = DVC_RECORD) -> None:
+    """Warn where DVC does not record what Snakemake made, and so would make it again.
+
+    No data is read: what nobody reads on is compared, and its page names the digests of all data;
+    for the stages before it the parameters have to do.
+
+    Args:
+        stages: Of ``dvc.yaml``.
+        params: Today's.
+        path: What DVC records.
+    """
+    recorded, now = recorded_stages(path) or {}, params.model_dump(mode="json")
+    for stage in stages:
+        entry = recorded.get(stage.name, {})
+        is_made = is_result(stage, stages) and any(Path(out).exists() for out in stage.outputs)
+        if recorded_section(entry, stage.name) != now[stage.name] or (
+            is_made and not is_there(entry["outs"])
+        ):
+            log.warning(
+                "%s does not record what Snakemake made: without `dvc commit --force` the next "
+                "`dvc repro` makes it again",
+                path,
+            )
+            return
 
 
 def _is_whole(stage: dict[str, Any]) -> bool:

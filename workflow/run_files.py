@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from pconv.errors import DataError, PConvError
 from pconv.weights_header import read_about
 from workflow.code import is_code
-from workflow.dvc_record import DVC_RECORD, recorded_section, recorded_stages
+from workflow.dvc_record import DVC_RECORD, is_there, recorded_section, recorded_stages
 from workflow.graph import DVC_FILE, load_stages
 from workflow.networks import NETWORKS
 from workflow.params import read_params
@@ -254,16 +254,8 @@ def _recorded_sections(now: Mapping[str, Any]) -> dict[str, Any]:
     return {
         name: section
         for name, (section, outputs) in recorded.items()
-        if section is not None and section != now.get(name) and _is_there(outputs)
+        if section is not None and section != now.get(name) and is_there(outputs)
     }
-
-
-def _is_there(outputs: list[dict[str, Any]]) -> bool:
-    """Return whether there is what ``dvc.lock`` records, byte for byte."""
-    try:
-        return all(dvc_hash(Path(output["path"])) == output["md5"] for output in outputs)
-    except DataError:
-        return False
 
 
 def _user() -> str:

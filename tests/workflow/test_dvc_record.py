@@ -1,5 +1,6 @@
 """What DVC recorded: read whole, or not at all."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,9 +9,13 @@ from dvc.schema import COMPILED_LOCKFILE_SCHEMA
 from dvc.utils.serialize import dump_yaml
 
 from tests.project_copy import ROOT
-from workflow.dvc_record import recorded_section, recorded_stages
+from workflow.dvc_record import recorded_section, recorded_stages, tell_unrecorded
+from workflow.graph import load_stages
+from workflow.params import read_params
+from workflow.reporting.provenance import dvc_hash
 
 OWN = ROOT / "dvc.lock"
+OWN_PARAMS = ROOT / "presets/tiny.yaml"
 
 
 def test_own() -> None:
@@ -51,3 +56,62 @@ def test_none(tmp_path: Path, content: str | None) -> None:
     if content is not None:
         (tmp_path / "dvc.lock").write_text(content)
     assert recorded_stages(tmp_path / "dvc.lock") is None
+
+
+class TestTellUnrecorded:
+    """What is said after a run of Snakemake, of what DVC knows."""
+
+    @pytest.fixture(autouse=True)
+    def _project(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A folder whose results, and only those, lie there, all recorded."""
+        self.stages, self.params = load_stages(ROOT / "dvc.yaml"), read_params(OWN_PARAMS)
+        monkeypatch.chdir(tmp_path)
+        now = self.params.model_dump(mode="json")
+        results = self.stages[-1].outputs
+        for name in results:
+            path = Path(name) / "file" if name.endswith("/") else Path(name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(name)
+        self.record = {
+            stage.name: {"cmd": "python", "params": {"params.yaml": {stage.name: now[stage.name]}}}
+            for stage in self.stages
+        }
+        outs = [{"path": name, "md5": dvc_hash(Path(name))} for name in results]
+        self.record[self.stages[-1].name]["outs"] = outs
+        self.write()
+
+    def write(self) -> None:
+        """Write what DVC records."""
+        dump_yaml("dvc.lock", {"schema": "2.0", "stages": self.record})
+
+    def told(self, caplog: pytest.LogCaptureFixture) -> list[str]:
+        """Return what is said."""
+        caplog.clear()
+        tell_unrecorded(self.stages, self.params)
+        return [record.getMessage() for record in caplog.records]
+
+    def test_quiet(self, caplog: pytest.LogCaptureFixture) -> None:
+        """Nothing where it agrees, or where the results are not made yet."""
+        assert not self.told(caplog)
+        for name in self.stages[-1].outputs:
+            shutil.rmtree(name) if name.endswith("/") else Path(name).unlink()
+        assert not self.told(caplog)
+
+    def test_told(self, caplog: pytest.LogCaptureFixture) -> None:
+        """One line for other results, other parameters, no stage and no record."""
+        page = Path("reports/index.html")
+        page.write_text("other")
+        (line,) = self.told(caplog)
+        assert line.startswith("dvc.lock does not record")
+        assert "`dvc commit --force`" in line
+        page.write_text("reports/index.html")
+        assert not self.told(caplog)
+        self.record["train"]["params"]["params.yaml"]["train"]["epochs"] += 1
+        self.record["masks"]["params"]["params.yaml"]["masks"]["seed"] += 1
+        self.write()
+        assert len(self.told(caplog)) == 1
+        del self.record["report"]
+        self.write()
+        assert len(self.told(caplog)) == 1
+        Path("dvc.lock").unlink()
+        assert len(self.told(caplog)) == 1
