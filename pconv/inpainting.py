@@ -10,11 +10,12 @@ and size of the picture, and known pixels come back as they were, bit for bit.
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Unpack, cast
+from typing import Unpack, cast, overload
 
 import cv2
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from PIL import Image
 
 from pconv.baselines import INPAINT_RADIUS_PX, wanted_one_of
@@ -38,6 +39,8 @@ from pconv.windows import (
 NETWORK = "pconv"
 METHODS = (NETWORK, *WITHOUT_NETWORK)
 
+AnyMask = Image.Image | ArrayLike  # ArrayLike is what numpy reads: a torch tensor on the CPU, too
+Masks = Sequence[AnyMask] | Array | torch.Tensor
 Checked = tuple[Array, Mask]  # RGB, and True where known
 
 # Filled at once: 16 windows of 256 px, 4 of 512. A good part of a call's time does not depend on
@@ -77,7 +80,7 @@ _OPTIONS = tuple(Options.__annotations__)
 
 def inpaint(
     image: Picture,
-    mask: Image.Image | Array,
+    mask: AnyMask,
     *,
     weights: Weights | None = None,
     method: str = NETWORK,
@@ -95,9 +98,11 @@ def inpaint(
             alpha, RGB, RGBA. What lies under holes is ignored, but has to be in range too (0, not
             NaN). Transparent pixels that are known count with the colour that they hide.
         mask: True, 1 or 255 where known, False or 0 in holes; shape ``(H, W)``, or a Pillow image.
+            A torch tensor on the CPU serves as well.
         weights: For the network: a file, an MLflow URI (``models:/…``, ``runs:/…``), ``last`` for
-            the last training in the current folder, a network (run in evaluation mode), or none
-            for what ``PCONV_WEIGHTS`` names, or else the weights that ship.
+            the last training in the current folder, a network (run in evaluation mode; of one
+            that is wrapped, as by ``DataParallel`` or `torch.compile`, the network inside), or
+            none for what ``PCONV_WEIGHTS`` names, or else the weights that ship.
         method: ``pconv`` for the network, or one of `pconv.baselines.METHODS`, which work in
             8 bits.
         device: ``cpu``, ``cuda``, ``cuda:1``…; none for where the given network is, or else the
@@ -119,21 +124,57 @@ def inpaint(
     return Inpainter(weights=weights, method=method, device=device, **options)(image, mask)
 
 
+@overload
 def inpaint_batch(
-    images: Sequence[Picture],
-    masks: Sequence[Image.Image | Array],
+    images: Array,
+    masks: Masks,
     *,
     weights: Weights | None = None,
     method: str = NETWORK,
     device: str | torch.device | None = None,
     **options: Unpack[Options],
-) -> list[Picture]:
+) -> list[Array]: ...
+
+
+@overload
+def inpaint_batch(
+    images: Sequence[Picture],
+    masks: Masks,
+    *,
+    weights: Weights | None = None,
+    method: str = NETWORK,
+    device: str | torch.device | None = None,
+    **options: Unpack[Options],
+) -> list[Picture]: ...
+
+
+@overload  # mypy takes a list of both kinds, written in the call, for one of objects
+def inpaint_batch(  # type: ignore[overload-cannot-match]
+    images: Sequence[Image.Image | Array],
+    masks: Masks,
+    *,
+    weights: Weights | None = None,
+    method: str = NETWORK,
+    device: str | torch.device | None = None,
+    **options: Unpack[Options],
+) -> list[Image.Image | Array]: ...
+
+
+def inpaint_batch(
+    images: Sequence[Picture] | Array,
+    masks: Masks,
+    *,
+    weights: Weights | None = None,
+    method: str = NETWORK,
+    device: str | torch.device | None = None,
+    **options: Unpack[Options],
+) -> list[Picture] | list[Array]:
     """Fill several pictures of any sizes; small ones of one size go through the network together.
 
     Args:
         images: As for `inpaint`; an array ``(B, H, W, C)`` is a sequence too. All are looked at
             before any is filled, so one that is refused costs no work.
-        masks: One for each picture.
+        masks: One for each picture; an array ``(B, H, W)`` is a sequence too.
         weights: As for `inpaint`.
         method: As for `inpaint`.
         device: As for `inpaint`.
@@ -194,14 +235,25 @@ class Inpainter:
         self._crops = method in _NEAR_METHODS and not window_px
         self._is_mean = method == _MEAN and not window_px
 
-    def __call__(self, picture: Picture, mask: Image.Image | Array) -> Picture:
+    def __call__(self, picture: Picture, mask: AnyMask) -> Picture:
         """Fill the holes of one picture; see `inpaint`."""
         rgb, known = self._checked(picture, mask)
         return with_fill(picture, self._filled(rgb, known), known)
 
+    @overload
+    def fill_batch(self, pictures: Array, masks: Masks) -> list[Array]: ...
+
+    @overload
+    def fill_batch(self, pictures: Sequence[Picture], masks: Masks) -> list[Picture]: ...
+
+    @overload
+    def fill_batch(  # type: ignore[overload-cannot-match]  # as for inpaint_batch
+        self, pictures: Sequence[Image.Image | Array], masks: Masks
+    ) -> list[Image.Image | Array]: ...
+
     def fill_batch(
-        self, pictures: Sequence[Picture], masks: Sequence[Image.Image | Array]
-    ) -> list[Picture]:
+        self, pictures: Sequence[Picture] | Array, masks: Masks
+    ) -> list[Picture] | list[Array]:
         """Fill the holes of several pictures; see `inpaint_batch`."""
         if len(pictures) != len(masks):
             raise ShapeError(f"{len(pictures)} pictures need as many masks, not {len(masks)}")
@@ -216,9 +268,7 @@ class Inpainter:
                 filled.append(with_fill(picture, result, known))
         return filled
 
-    def _check_all(
-        self, pictures: Sequence[Image.Image | Array], masks: Sequence[Image.Image | Array]
-    ) -> None:
+    def _check_all(self, pictures: Sequence[Image.Image | Array] | Array, masks: Masks) -> None:
         """Refuse what `_checked` would refuse later, when some are filled, and say which it is.
 
         What is made in checking is not kept: it would take as much memory as the pictures.
@@ -229,7 +279,7 @@ class Inpainter:
             except PConvError as error:
                 raise type(error)(f"picture {number}: {error}") from error
 
-    def _checked(self, picture: Image.Image | Array, mask: Image.Image | Array) -> Checked:
+    def _checked(self, picture: Image.Image | Array, mask: AnyMask) -> Checked:
         array = as_array(picture)
         known = as_mask(mask, *array.shape[:2], large_holes=self._large_holes)
         check_range(array, known)

@@ -21,7 +21,8 @@ from pconv.windows import Floats
 
 log = logging.getLogger(__name__)
 
-Weights = str | Path | UNet
+# A network may be wrapped; what torch.compile makes of one is typed as a callable.
+Weights = str | Path | nn.Module | Fill
 
 _USUAL_SIZE_PX = 256
 SMALLEST_WINDOW_PX = 8

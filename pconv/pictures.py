@@ -4,17 +4,18 @@ Grey, colour, with or without alpha, 8 or 16 bits or floating point, numpy or Pi
 an RGB array of the same dtype, and the fill goes back into a copy of what came in.
 """
 
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
 from pconv.errors import ImageError, MaskError, ShapeError
 from pconv.images import Mask
 
 Array = NDArray[Any]
-Picture = TypeVar("Picture", bound=Image.Image | Array)
+# Not a bound: of a subclass, as of an opened file, a plain image or array comes back.
+Picture = TypeVar("Picture", Image.Image, Array, Image.Image | Array)
 
 LEAST_KNOWN_SHARE = 0.5
 _MODES = ("L", "LA", "RGB", "RGBA", "I;16")
@@ -103,10 +104,10 @@ def with_fill(picture: Picture, filled: Array, known: Mask) -> Picture:
     if channels.shape[2] in (2, 4):
         unseen = holes & (channels[..., -1] == 0)
         channels[unseen, -1] = _largest(result.dtype)
-    return cast(Picture, result if not isinstance(picture, Image.Image) else _like(picture, result))
+    return _like(picture, result) if isinstance(picture, Image.Image) else result
 
 
-def as_mask(mask: Image.Image | Array, height: int, width: int, *, large_holes: bool) -> Mask:
+def as_mask(mask: Image.Image | ArrayLike, height: int, width: int, *, large_holes: bool) -> Mask:
     """Return a mask as bool, after a check.
 
     Args:
@@ -160,7 +161,7 @@ def _check_array(array: Array) -> None:
         raise ImageError(f"pixels of {array.dtype}; wanted uint8, uint16 or floating point in 0..1")
 
 
-def _mask_values(mask: Image.Image | Array) -> Array:
+def _mask_values(mask: Image.Image | ArrayLike) -> Array:
     if isinstance(mask, Image.Image):
         if mask.mode not in _MASK_MODES:
             raise MaskError(

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 
 from pconv.atomic import atomic_file
 from pconv.errors import WeightsError
-from pconv.unet import UNet, build_unet
+from pconv.unet import Fill, UNet, build_unet
 from pconv.weights_header import ABOUT, LAYOUT, opened
+from pconv.weights_source import weights_file
 
 _SIZES = ("in_channels", "out_channels", "width", "levels")
 _TRAINED_AT = "size_px"  # what a header calls the side of the training images
@@ -27,7 +28,7 @@ _WRAPPERS = ("_orig_mod", "module")  # where torch.compile and DataParallel keep
 
 def save_weights(
     path: Path | str,
-    model: nn.Module,
+    model: nn.Module | Fill,  # as which torch.compile's result is typed
     about: dict[str, str] | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> None:
@@ -62,11 +63,12 @@ def save_weights(
         partial.write_bytes(data)
 
 
-def load_weights(path: Path | str, device: torch.device | str = "cpu") -> UNet:
+def load_weights(path: Path | str | None = None, device: torch.device | str = "cpu") -> UNet:
     """Build the network a weights file belongs to and give it those weights.
 
     Args:
-        path: A file that :func:`save_weights` wrote.
+        path: A file that :func:`save_weights` wrote; none for what `pconv.inpaint` fills with: the
+            file that ``PCONV_WEIGHTS`` names, or else the weights that ship.
         device: Where the network shall be.
 
     Returns:
@@ -77,6 +79,9 @@ def load_weights(path: Path | str, device: torch.device | str = "cpu") -> UNet:
         WeightsError: If the file is missing, damaged, of another kind or for another network, or
             holds values that are not finite.
     """
+    if path is None:
+        with weights_file() as found:
+            return load_weights(found, device)
     with opened(path, "pt") as (metadata, file):
         # Nothing is allocated or drawn at random for weights that the file will bring, however
         # large a network a foreign header may ask for.
@@ -130,7 +135,7 @@ def begin_with(model: UNet, path: Path | str) -> None:
     model.load_state_dict(tensors)
 
 
-def unwrapped(model: nn.Module) -> nn.Module:
+def unwrapped(model: nn.Module | Fill) -> nn.Module | Fill:
     """Return the network inside what `torch.compile`, ``DataParallel`` or the like made of it."""
     for name in _WRAPPERS:
         inner = getattr(model, name, None)

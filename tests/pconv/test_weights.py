@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.nn.utils import parametrizations
 
+from pconv import weights_source
 from pconv.errors import WeightsError
 from pconv.unet import build_unet
 from pconv.weights import begin_with, load_weights, save_weights
@@ -201,6 +202,20 @@ class TestLoadWeights:
             assert torch.equal(model(image, mask), again(image, mask))
             assert not again.training
             assert again.hyperparameters() == model.hyperparameters()
+
+    def test_without_a_path(self, saved, tmp_path, no_weights, monkeypatch):
+        """Without a path they are those that ship, unless the variable names others."""
+        monkeypatch.setattr(weights_source, "SHIPPED_FOLDERS", (tmp_path / "shipped",))
+        with pytest.raises(WeightsError, match="no trained weights here"):
+            load_weights()
+        (tmp_path / "shipped").mkdir()
+        save_weights(tmp_path / "shipped" / weights_source.SHIPPED_NAME, network(seed=1))
+        wanted = network(seed=1).state_dict()
+        for name, value in load_weights().state_dict().items():
+            assert torch.equal(value, wanted[name])
+        monkeypatch.setenv(weights_source.VARIABLE, str(saved))
+        for name, value in load_weights().state_dict().items():
+            assert torch.equal(value, network().state_dict()[name])
 
     def test_trains(self, saved):
         """A loaded network can be trained further."""
