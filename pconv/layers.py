@@ -144,7 +144,7 @@ def rescale(features: Tensor, windows: Windows, bias: Tensor | None) -> Tensor:
 
 def partial_conv2d(
     image: Tensor | Sequence[Tensor],
-    mask: Tensor | Sequence[Tensor],
+    mask: Tensor | Sequence[Tensor] | None,
     weight: Tensor,
     bias: Tensor | None = None,
     stride: int | Pair = 1,
@@ -160,7 +160,8 @@ def partial_conv2d(
         image: Values in any range, ``(B, C, H, W)``, or a sequence of groups of channels; what lies
             under holes is ignored.
         mask: Nonzero where known, ``(B, 1, H, W)`` or ``(B, C, H, W)``, float, integer or bool; a
-            sequence if ``image`` is one.
+            sequence if ``image`` is one. None where all is known: then only the border is hole (Liu
+            et al. 2018, "Partial Convolution based Padding").
         weight: ``(D, C, K, L)``, with C counted over all groups.
         bias: ``(D,)`` or none; added after scaling, where something known is seen.
         stride: Steps between windows.
@@ -169,21 +170,25 @@ def partial_conv2d(
 
     Returns:
         The features, ``(B, D, H', W')``, zero where nothing known is seen, and the new mask in the
-        old one's dtype, ``(B, 1, H', W')``, the same for all D channels.
+        old one's dtype, or the image's, ``(B, 1, H', W')``, the same for all D channels.
 
     Raises:
         ShapeError: If images, masks and kernel do not fit together.
-        ParameterError: If stride, padding or dilation are no numbers, such as ``"same"``.
+        ParameterError: If stride, padding or dilation are no numbers, such as ``"same"``, or image
+            or mask no tensors.
     """
     step, border, apart = (
         _pair("stride", stride),
         _pair("padding", padding),
         _pair("dilation", dilation),
     )
-    images = (image,) if isinstance(image, Tensor) else tuple(image)
-    masks = (mask,) if isinstance(mask, Tensor) else tuple(mask)
-    _check_shapes(images, masks, weight)
+    images = _tensors("image", image)
     kernel_size = (weight.shape[2], weight.shape[3])
+    _check_sizes(images, kernel_size, border, apart)
+    if mask is None:
+        mask = [torch.ones_like(group[:, :1]) for group in images]
+    masks = _tensors("mask", mask)
+    _check_shapes(images, masks, weight)
     seen = [
         window_sum(known, kernel_size, step, border, apart) * (group.shape[1] // known.shape[1])
         for group, known in zip(images, masks, strict=True)  # a one-channel mask counts C times
@@ -203,7 +208,9 @@ def partial_conv2d(
 class PartialConv2d(nn.Conv2d):
     """A convolution that sees known pixels only (Eq. 1), and the mask it leaves (Eq. 2).
 
-    Nothing is remembered between calls: parameters are the only state.
+    Nothing is remembered between calls: parameters are the only state. Of what `torch.nn.Conv2d`
+    takes, ``groups`` and ``padding_mode`` are not supported: each filter sees all channels, and
+    the border is hole.
 
     Args:
         in_channels: Channels of the image, counted over all groups.
@@ -242,7 +249,7 @@ class PartialConv2d(nn.Conv2d):
         )
 
     def forward(  # type: ignore[override]  # a partial convolution takes a mask as well
-        self, image: Tensor | Sequence[Tensor], mask: Tensor | Sequence[Tensor]
+        self, image: Tensor | Sequence[Tensor], mask: Tensor | Sequence[Tensor] | None = None
     ) -> tuple[Tensor, Tensor]:
         """Return the features and the new mask; arguments as in :func:`partial_conv2d`."""
         steps = [cast(Pair, pair) for pair in (self.stride, self.padding, self.dilation)]
@@ -256,6 +263,33 @@ def _pair(name: str, value: int | Pair) -> Pair:
     if not is_pair or not all(hasattr(number, "__index__") for number in both):
         raise ParameterError(f"{name} is {value!r}; wanted an integer, or one for height and width")
     return index(both[0]), index(both[1])
+
+
+def _tensors(name: str, value: Tensor | Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """Return an image's groups of channels, or their masks, after a check that they are tensors."""
+    if isinstance(value, Tensor):
+        return (value,)
+    found = f"a {type(value).__name__}"
+    if isinstance(value, Sequence):
+        if value and all(isinstance(group, Tensor) for group in value):
+            return tuple(value)
+        inside = [type(group).__name__ for group in value if not isinstance(group, Tensor)]
+        found = f"a {inside[0]} in {found}" if inside else f"{found} without one"
+    raise ParameterError(f"{name}: {found}; wanted a tensor, or a sequence of tensors")
+
+
+def _check_sizes(images: Sequence[Tensor], kernel_size: Pair, border: Pair, apart: Pair) -> None:
+    """Raise ShapeError unless each group of channels is a batch that a window fits into."""
+    tall, wide = (step * (side - 1) + 1 for step, side in zip(apart, kernel_size, strict=True))
+    for image in images:
+        if image.ndim != 4:
+            raise ShapeError(f"an image of shape {tuple(image.shape)}; wanted (B, C, H, W)")
+        height, width = image.shape[2] + 2 * border[0], image.shape[3] + 2 * border[1]
+        if height < tall or width < wide:
+            raise ShapeError(
+                f"a window of {tall}x{wide} pixels is larger than the image of shape "
+                f"{tuple(image.shape)}, which is padded to {height}x{width}"
+            )
 
 
 def _check_shapes(images: Sequence[Tensor], masks: Sequence[Tensor], weight: Tensor) -> None:

@@ -178,6 +178,49 @@ class TestPartialConv2d:
         assert ratio[0, 0, 0, 2] == ratio[0, 0, 2, 0] == 1.5
         assert ratio[0, 0, 2, 2] == 1
 
+    @pytest.mark.parametrize("stride", [1, 2])
+    @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+    def test_without_a_mask(self, stride, dtype):
+        """Without a mask all pixels are known, and the border is hole: as with a mask of ones."""
+        image, ones = case(1, known=2.0)
+        conv = layer(3, 2, 5, stride, 2)
+        wanted = naive(image, ones, conv.weight, conv.bias, stride, 2)
+        torch.testing.assert_close(conv(image), wanted)
+        image, ones, conv = image.to(dtype), ones.to(dtype), conv.to(dtype)
+        for found, wanted in zip(conv(image), conv(image, ones), strict=True):
+            assert torch.equal(found, wanted)
+            assert found.dtype == dtype
+
+    def test_groups_without_masks(self):
+        """So it is with several groups of channels."""
+        (first, ones), (second, _) = case(1, channels=4, known=2.0), case(2)
+        conv = layer(7, 2, 3, padding=1)
+        wanted = conv((first, second), (ones, ones))
+        torch.testing.assert_close(conv((first, second)), wanted, rtol=0, atol=0)
+        found = partial_conv2d((first, second), None, conv.weight, conv.bias, padding=1)
+        torch.testing.assert_close(found, wanted, rtol=0, atol=0)
+
+    @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore::FutureWarning")
+    @pytest.mark.filterwarnings("ignore:There is a performance drop")  # of addcmul_ under vmap
+    @pytest.mark.parametrize(
+        "as_graph",
+        [
+            lambda conv, image: torch.jit.trace(conv, image, check_trace=False),
+            lambda conv, image: make_fx(conv)(image),
+            lambda conv, image: torch.export.export(conv, (image,)).module(),
+            lambda conv, image: torch.compile(conv, backend="aot_eager", fullgraph=True),
+            lambda conv, _: vmap(lambda one: [both[0] for both in conv(one[None])]),
+        ],
+        ids=["trace", "make_fx", "export", "compile", "vmap"],
+    )
+    def test_without_a_mask_in_a_graph(self, as_graph):
+        """So it is when the layer is traced, recorded, exported or compiled, and under vmap."""
+        image, _ = case(7)
+        conv = layer(3, 2, 3, padding=1)
+        graph = as_graph(conv, torch.ones_like(image))
+        for found, wanted in zip(graph(image), conv(image), strict=True):
+            torch.testing.assert_close(found, wanted)
+
     def test_nothing_known(self):
         """Without a known pixel in sight the output is zero and the bias absent."""
         conv = PartialConv2d(3, 4, 3, padding=1)
@@ -303,12 +346,39 @@ class TestPartialConv2d:
             ((2, 3, 8, 8), (1, 1, 8, 8), r"wanted \(2, 1, 8, 8\)"),
             ((1, 3, 8, 8), (1, 2, 8, 8), r"or \(1, 3, 8, 8\)"),
             ((1, 4, 8, 8), (1, 1, 8, 8), "4 channels"),
+            ((3, 8, 8), (1, 8, 8), r"an image of shape \(3, 8, 8\); wanted \(B, C, H, W\)"),
         ],
     )
     def test_raises(self, image, mask, match):
         """Shapes that do not fit together are named."""
         with pytest.raises(ShapeError, match=match):
             PartialConv2d(3, 2, 3)(torch.zeros(image), torch.zeros(mask))
+
+    @pytest.mark.parametrize("size", [(1, 6), (6, 1)])
+    def test_raises_on_a_small_image(self, size):
+        """A window that the padded image does not hold is refused; one that just fits is not."""
+        conv = PartialConv2d(3, 2, 3, padding=1, dilation=2)
+        with pytest.raises(
+            ShapeError, match="a window of 5x5 pixels is larger than the .* (3x8|8x3)$"
+        ):
+            conv(torch.zeros(1, 3, *size))
+        assert conv(torch.zeros(1, 3, 3, 3))[0].shape == (1, 2, 1, 1)
+
+    @pytest.mark.parametrize(
+        ("image", "mask", "match"),
+        [
+            (np.zeros((1, 3, 8, 8)), None, "image: a ndarray; wanted a tensor"),
+            (torch.zeros(1, 3, 8, 8), np.zeros((1, 1, 8, 8)), "mask: a ndarray; wanted a tensor"),
+            ([np.zeros((1, 3, 8, 8))], None, "image: a ndarray in a list; wanted a tensor"),
+            (torch.zeros(1, 3, 8, 8), True, "mask: a bool; wanted a tensor"),
+            ([], None, "image: a list without one; wanted a tensor"),
+            (None, None, "image: a NoneType; wanted a tensor"),
+        ],
+    )
+    def test_raises_on_no_tensor(self, image, mask, match):
+        """What is no tensor is refused by its type."""
+        with pytest.raises(ParameterError, match=match):
+            PartialConv2d(3, 2, 3)(image, mask)
 
     def test_raises_on_missing_mask(self):
         """Two groups of channels need two masks."""
