@@ -4,13 +4,13 @@ import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TypedDict, Unpack
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from pconv.errors import ParameterError, WeightsError
 from pconv.images import Mask
@@ -37,7 +37,10 @@ class NetworkOptions(TypedDict, total=False):
 
     Attributes:
         half: In bfloat16: faster where the processor has it.
-        compile: Through ``torch.compile``: a minute at first, then faster.
+        compile: Through ``torch.compile``: faster, after a minute or more at the first windows, at
+            the first batch of several, and so again at each other size of windows. Pictures smaller
+            than a window are windows of their own size; after eight graphs (dynamo's recompile
+            limit) other sizes are run as without.
         mirror: Take the mean of its fills of the picture's four flips: four times the time, a
             little closer to the truth (`pconv.unet.mirrored`).
     """
@@ -74,7 +77,7 @@ class NetworkFill:
         self._network, self.device, self._dtype = network, first.device, first.dtype
         # A float16 network is half already, and autocast would mix the two kinds.
         self._half = options.get("half", False) and self._dtype != torch.float16
-        run: Fill = torch.compile(network) if options.get("compile") else network
+        run: Fill = _compiled(network) if options.get("compile") else network
         self._run = mirrored(run) if options.get("mirror") else run
 
     @torch.inference_mode()
@@ -89,6 +92,20 @@ class NetworkFill:
         ):
             output = self._run(image, mask)
         return output.float().clamp(0, 1).permute(0, 2, 3, 1).cpu().numpy()
+
+
+def _compiled(network: UNet) -> Fill:
+    """Return a compiled network: a graph for any number of windows, but for one size of them.
+
+    Nearly all windows are of one size, and a graph for all sizes takes longer to compile.
+    """
+    return partial(_run_at_its_size, torch.compile(network))
+
+
+def _run_at_its_size(run: Fill, image: Tensor, mask: Tensor) -> Tensor:
+    for tensor in (image, mask):
+        torch._dynamo.mark_static(tensor, [2, 3])
+    return run(image, mask)
 
 
 @contextmanager

@@ -157,7 +157,8 @@ class UNet(nn.Module):
         step = 2**self.levels
         # Not -width % step: torch.compile can't differentiate what has a symbol of that in it.
         border = (0, step - 1 - (width - 1) % step, 0, step - 1 - (height - 1) % step)
-        mask = F.pad(mask != 0, border)
+        # Not padded as bool: of that torch.compile makes C++ that does not compile (torch 2.14).
+        mask = F.pad((mask != 0).float(), border) != 0
         image = F.pad(image, border)
         # The rows see values around zero: from -1 to 1 the same steps reach a lower loss than
         # from 0 to 1, where every filter first has to unlearn the mean.

@@ -6,6 +6,7 @@ import re
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -301,6 +302,27 @@ class TestInpaint:
         filled = inpaint(image, known, weights=weights, compile=True)
         assert len(handed) == 1
         assert (filled == inpaint(image, known, weights=weights)).all()
+
+    @pytest.mark.parametrize("mirror", [False, True])
+    def test_compiled_sizes(
+        self, mirror: bool, network: UNet, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It is compiled for any number of windows, but anew for another size of theirs."""
+        unknown: list[set[str]] = []  # of each graph, the sizes that it leaves open
+
+        def backend(graph: torch.fx.GraphModule, inputs: list[Any]) -> Callable[..., Any]:
+            unknown.append({str(one) for one in inputs if isinstance(one, torch.SymInt)})
+            return graph.forward
+
+        torch._dynamo.reset()  # it remembers what was not constant in other tests
+        monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
+        fill = Inpainter(weights=network, compile=True, mirror=mirror)
+        for count, size in ((2, (40, 40)), (3, (40, 40)), (4, (40, 40)), (2, (48, 56))):
+            images, masks = zip(*(scene(*size, seed) for seed in range(count)), strict=True)
+            wanted = Inpainter(weights=network, mirror=mirror).fill_batch(images, masks)
+            for one, other in zip(fill.fill_batch(images, masks), wanted, strict=True):
+                assert (one == other).all()
+        assert [len(sizes) for sizes in unknown] == [0, 1, 1]
 
     def test_loaded_network(self, network: UNet) -> None:
         """A network that is loaded already serves as weights, in windows of the wanted size."""

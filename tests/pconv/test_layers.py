@@ -358,9 +358,7 @@ class TestPartialConv2d:
     def test_raises_on_a_small_image(self, size):
         """A window that the padded image does not hold is refused; one that just fits is not."""
         conv = PartialConv2d(3, 2, 3, padding=1, dilation=2)
-        with pytest.raises(
-            ShapeError, match="a window of 5x5 pixels is larger than the .* (3x8|8x3)$"
-        ):
+        with pytest.raises(ShapeError, match=r"a window of 5x5 pixels .* to (3x8|8x3)$"):
             conv(torch.zeros(1, 3, *size))
         assert conv(torch.zeros(1, 3, 3, 3))[0].shape == (1, 2, 1, 1)
 

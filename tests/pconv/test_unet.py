@@ -391,6 +391,16 @@ def test_compiled_for_any_size():
         assert all(parameter.grad is not None for parameter in model.parameters())
 
 
+@pytest.mark.slow
+def test_compiled_fill():
+    """A compiled network fills alike where the sides are to be padded, too."""
+    torch.manual_seed(0)
+    model = PConvUNet(width=4, levels=2).eval()
+    image, mask = torch.rand(1, 3, 130, 200), torch.rand(1, 1, 130, 200) > 0.3
+    with torch.inference_mode():
+        torch.testing.assert_close(torch.compile(model)(image, mask), model(image, mask))
+
+
 @pytest.mark.parametrize("kind", ["pconv", "plain"])
 class TestUNet:
     """What both networks promise."""
