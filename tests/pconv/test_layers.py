@@ -200,7 +200,7 @@ class TestPartialConv2d:
         found = partial_conv2d((first, second), None, conv.weight, conv.bias, padding=1)
         torch.testing.assert_close(found, wanted, rtol=0, atol=0)
 
-    @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore::FutureWarning")
+    @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore:.torch.jit.trace")
     @pytest.mark.filterwarnings("ignore:There is a performance drop")  # of addcmul_ under vmap
     @pytest.mark.parametrize(
         "as_graph",
@@ -286,7 +286,7 @@ class TestPartialConv2d:
         for found, wanted in zip(conv(image, 255 * mask), conv(image, mask), strict=True):
             assert torch.equal(found, wanted)
 
-    @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore::FutureWarning")
+    @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore:.torch.jit.trace")
     def test_traced(self):
         """A layer that was traced with a full mask is right for others."""
         image, mask = case(7)
