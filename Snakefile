@@ -24,7 +24,9 @@ if workflow.is_main_process:
 
 
 onsuccess:
-    tell_unrecorded(STAGES, params)
+    tell_unrecorded(
+        STAGES, {path for job in workflow.dag.jobs for path in job.output}, params
+    )
 
 
 # The first rule is the default target; it must stand here, an included one would not count.

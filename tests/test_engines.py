@@ -162,7 +162,7 @@ def test_dvc_after_snakemake(by_dvc: Path, by_snakemake: Path) -> None:
 def test_unrecorded_is_told(by_snakemake: Path) -> None:
     """After a run, and not after `-n`, Snakemake says what makes its results DVC's."""
     command = ["snakemake", "-j1", "--forcerun", "sample", "--", "sample"]
-    assert run(by_snakemake, *command).count("dvc commit --force") == 1
+    assert run(by_snakemake, *command).count("`dvc commit --force download masks sample`") == 1
     assert "dvc commit --force" not in run(by_snakemake, *command[:1], "-n", *command[1:])
 
 

@@ -1,12 +1,12 @@
 """What DVC records in ``dvc.lock``: of each stage its command, parameters, inputs and outputs."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 from pconv.errors import DataError, ParameterError
-from workflow.graph import Stage, is_result
+from workflow.graph import Stage, all_outputs, is_result
 from workflow.params import PARAMS_FILE
 from workflow.plain_yaml import read_plain_yaml
 from workflow.reporting.provenance import dvc_hash
@@ -45,7 +45,9 @@ def is_there(outputs: Sequence[dict[str, Any]]) -> bool:
         return False
 
 
-def tell_unrecorded(stages: list[Stage], params: Params, path: Path = DVC_RECORD) -> None:
+def tell_unrecorded(
+    stages: list[Stage], made: Collection[str], params: Params, path: Path = DVC_RECORD
+) -> None:
     """Warn where DVC does not record what Snakemake made, and so would make it again.
 
     No data is read: what nobody reads on is compared, and its page names the digests of all data;
@@ -53,20 +55,23 @@ def tell_unrecorded(stages: list[Stage], params: Params, path: Path = DVC_RECORD
 
     Args:
         stages: Of ``dvc.yaml``.
+        made: What Snakemake was to make, of which nothing is older than what it is made of.
         params: Today's.
         path: What DVC records.
     """
     recorded, now = recorded_stages(path) or {}, params.model_dump(mode="json")
-    for stage in stages:
+    whole = [stage for stage in stages if set(all_outputs(stage)) <= set(made)]
+    for stage in whole:
         entry = recorded.get(stage.name, {})
-        is_made = is_result(stage, stages) and any(Path(out).exists() for out in stage.outputs)
         if recorded_section(entry, stage.name) != now[stage.name] or (
-            is_made and not is_there(entry["outs"])
+            is_result(stage, stages) and not is_there(entry["outs"])
         ):
+            # Without names it would record what other stages made before, as made of this.
+            names = [stage.name for stage in whole] if len(whole) < len(stages) else []
             log.warning(
-                "%s does not record what Snakemake made: without `dvc commit --force` the next "
-                "`dvc repro` makes it again",
-                path,
+                "%s does not record what Snakemake made: without `%s` the next `dvc repro` makes "
+                "it again",
+                *(path, " ".join(["dvc commit --force", *names])),
             )
             return
 

@@ -10,7 +10,7 @@ from dvc.utils.serialize import dump_yaml
 
 from tests.project_copy import ROOT
 from workflow.dvc_record import recorded_section, recorded_stages, tell_unrecorded
-from workflow.graph import load_stages
+from workflow.graph import all_outputs, load_stages
 from workflow.params import read_params
 from workflow.reporting.provenance import dvc_hash
 
@@ -84,18 +84,31 @@ class TestTellUnrecorded:
         """Write what DVC records."""
         dump_yaml("dvc.lock", {"schema": "2.0", "stages": self.record})
 
-    def told(self, caplog: pytest.LogCaptureFixture) -> list[str]:
-        """Return what is said."""
+    def told(self, caplog: pytest.LogCaptureFixture, *names: str) -> list[str]:
+        """Return what is said after a run that made some of the stages; without names all."""
+        made = [s for s in self.stages if s.name in names or not names]
         caplog.clear()
-        tell_unrecorded(self.stages, self.params)
+        tell_unrecorded(self.stages, [p for s in made for p in all_outputs(s)], self.params)
         return [record.getMessage() for record in caplog.records]
 
     def test_quiet(self, caplog: pytest.LogCaptureFixture) -> None:
-        """Nothing where it agrees, or where the results are not made yet."""
+        """Nothing where it agrees, nor of a stage that was not to be made, or in part only."""
         assert not self.told(caplog)
-        for name in self.stages[-1].outputs:
-            shutil.rmtree(name) if name.endswith("/") else Path(name).unlink()
-        assert not self.told(caplog)
+        shutil.rmtree("reports")
+        self.record["masks"]["params"]["params.yaml"]["masks"]["seed"] += 1
+        self.write()
+        assert not self.told(caplog, "download", "augment")
+        tell_unrecorded(self.stages, ["data/masks/train/0000"], self.params)
+        assert not caplog.records
+
+    def test_names(self, caplog: pytest.LogCaptureFixture) -> None:
+        """What was not to be made may be older than its data: the command leaves it out."""
+        self.record["masks"]["params"]["params.yaml"]["masks"]["seed"] += 1
+        self.write()
+        (line,) = self.told(caplog, "download", "masks", "sample")
+        assert "`dvc commit --force download masks sample`" in line
+        (line,) = self.told(caplog)
+        assert "`dvc commit --force`" in line
 
     def test_told(self, caplog: pytest.LogCaptureFixture) -> None:
         """One line for other results, other parameters, no stage and no record."""
