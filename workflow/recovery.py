@@ -30,7 +30,7 @@ from workflow.sections import Params, Section
 
 log = logging.getLogger(__name__)
 
-OUTPUT_FOLDERS = ("data", "models", "reports")  # as in dvc.yaml
+OUTPUT_FOLDERS = ("data", "data/masks", "reports")  # in which outputs of dvc.yaml lie
 _CLOCK_SKEW_S = 300  # of other machines that share a file system
 _QUEUE_WORKER = "queue-worker"  # of `dvc queue start`
 _LONG_AGO = 1  # not 0, which Snakemake takes for no time at all and compares with nothing
@@ -118,22 +118,26 @@ def refuse_beside_snakemake(folder: Path = Path(".snakemake")) -> None:
 
 
 def refuse_outputs_elsewhere(root: Path = Path()) -> None:
-    """Refuse to run under DVC where a folder of outputs leads out of the project.
+    """Refuse to run under DVC where a folder of outputs leads out of the git repository.
 
-    DVC records no file outside of it, and says so when a stage is done, hours later.
+    DVC has git ignore each output, by a file beside it, and fails where none can be, when a stage
+    is done, hours later. Without git it records what lies elsewhere.
 
     Raises:
         DataError: If DVC started this process and there is such a folder.
     """
-    if not os.environ.get("DVC_STAGE"):
+    here = root.resolve()
+    repository = next((p for p in (here, *here.parents) if (p / ".git").exists()), None)
+    if repository is None or not os.environ.get("DVC_STAGE"):
         return
     for name in OUTPUT_FOLDERS:
         place = (root / name).resolve()
-        if not place.is_relative_to(root.resolve()):
+        if not place.is_relative_to(repository):
             raise DataError(
-                f"{name}/ leads to {place}, outside of this project, where DVC records nothing; "
-                "wanted a folder here. To have large files on another disk, put DVC's cache there: "
-                "`dvc cache dir --local PLACE`, `dvc config --local cache.type symlink`"
+                f"{name}/ leads to {place}, outside of this git repository, where DVC records "
+                "nothing; wanted a folder here. To have large files on another disk, put DVC's "
+                "cache there: `dvc cache dir --local PLACE`, `dvc config --local cache.type "
+                "symlink`"
             )
 
 

@@ -22,10 +22,12 @@ Edit = Callable[[str, str, str], None]
 @pytest.fixture
 def edit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Edit:
     """A folder with the tiny preset and one file of code; a function that edits a file there."""
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "presets").symlink_to(ROOT / "presets")
-    (tmp_path / "code.py").write_text("one = 1\n")
-    monkeypatch.setattr("workflow.stage_params._ROOT", tmp_path)
+    project = tmp_path / "project"
+    project.mkdir()
+    monkeypatch.chdir(project)
+    (project / "presets").symlink_to(ROOT / "presets")
+    (project / "code.py").write_text("one = 1\n")
+    monkeypatch.setattr("workflow.stage_params._ROOT", project)
     monkeypatch.setattr("workflow.stage_params.stage_code", lambda *_: ["code.py"])
     use_preset("tiny")
 
@@ -55,25 +57,40 @@ def test_in_a_worker(edit: Edit) -> None:
         sent()
 
 
-@pytest.mark.parametrize("inside", [True, False])
+@pytest.mark.parametrize(
+    ("link", "place", "repository", "refused"),
+    [
+        ("data", "large", ".", False),
+        ("data", "../large", ".", True),
+        ("data/masks", "../large", ".", True),
+        ("data", "../large", "..", False),  # a project in a folder of a repository
+        ("data", "../large", None, False),  # `dvc init --no-scm`
+        ("models", "../large", ".", False),  # an output itself, which the stage makes a folder
+    ],
+)
 def test_outputs_elsewhere(
-    edit: Edit, inside: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    edit: Edit,
+    link: str,
+    place: str,
+    repository: str | None,
+    refused: bool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Under DVC a folder of outputs that leads out of the project is refused before the work."""
-    place = tmp_path / "large" if inside else tmp_path.parent / "large"
-    place.mkdir(exist_ok=True)
-    (tmp_path / "data").symlink_to(place)
+    """Under DVC outputs that lie outside of the git repository are refused before the work."""
+    for made in (place, Path(link).parent, *([f"{repository}/.git"] if repository else [])):
+        Path(made).mkdir(parents=True, exist_ok=True)
+    Path(link).symlink_to(Path(place).resolve())
     start_stage(MasksParams)
     monkeypatch.setenv("DVC_STAGE", "masks")
-    refused = pytest.raises(DataError, match=r"^data/ leads to .*large, .*dvc cache dir")
-    with nullcontext() if inside else refused:
+    refusal = pytest.raises(DataError, match=rf"^{link}/ leads to .*large, .*dvc cache dir")
+    with refusal if refused else nullcontext():
         start_stage(MasksParams)
 
 
 def test_output_folders() -> None:
-    """The folders that are looked at are those that hold the outputs of dvc.yaml."""
+    """The folders that are looked at are those in which outputs of dvc.yaml lie."""
     outputs = [path for stage in load_stages(ROOT / "dvc.yaml") for path in stage.outputs]
-    assert {Path(path).parts[0] for path in outputs} == set(OUTPUT_FOLDERS)
+    assert {Path(path).parent.as_posix() for path in outputs} - {"."} == set(OUTPUT_FOLDERS)
 
 
 @pytest.mark.parametrize(
