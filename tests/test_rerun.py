@@ -132,8 +132,7 @@ def without_views(tree: ast.AST) -> Iterator[ast.AST]:
 def sections_read(nodes: list[ast.AST]) -> set[str]:
     """Return the sections of params.yaml that code loads; whoever opens the file reads all."""
     calls = [node for node in nodes if isinstance(node, ast.Call)]
-    loaders = ("stage_params", "start_stage")
-    loaded = [call.args[0] for call in calls if ast.unparse(call.func).endswith(loaders)]
+    loaded = [call.args[0] for call in calls if ast.unparse(call.func).endswith("start_stage")]
     opens = any(ast.unparse(call.func).endswith("read_params") for call in calls) or any(
         isinstance(node, ast.Constant) and node.value == "params.yaml" for node in nodes
     )
@@ -204,9 +203,8 @@ def test_every_parameter(by_dvc: Reruns) -> None:
 
 def test_a_second_reader_is_found(by_dvc: Reruns, tmp_path: Path) -> None:
     """A stage that reads another's section would not be rerun by DVC, and the walk tells."""
-    first = "with stage_params(SampleParams) as params:"
-    second = "with stage_params(SampleParams) as params, stage_params(TrainParams) as other:"
-    second += "\n        other.width"
+    first = "params, refuse_edits = start_stage(SampleParams)"
+    second = f"{first}\n    start_stage(TrainParams)[0].width"
     root = code_copy(tmp_path, "workflow/stages/sample.py", first, second)
     dvc, code = differing(by_dvc, reruns_by_code(root))["train.width"]
     assert code - dvc == {"sample"}

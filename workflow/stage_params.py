@@ -7,8 +7,7 @@ edited since is not written: a stage outlives an engine that is killed, and woul
 the place of the next one's.
 """
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,21 +21,6 @@ from workflow.sections import Params, Section
 _ROOT = Path(__file__).parents[1]
 
 SectionType = TypeVar("SectionType", bound=Section)
-
-
-@contextmanager
-def stage_params(section: type[SectionType]) -> Iterator[SectionType]:
-    """Yield a stage's section of ``params.yaml``; check at the end that it still stands.
-
-    Raises:
-        ParameterError: If the file is not valid, or if the section or the stage's code was edited
-            before the context ended.
-        DataError: If this is DVC's, and Snakemake is at work in the project or outputs lie
-            elsewhere.
-    """
-    params, refuse_edits = start_stage(section)
-    yield params
-    refuse_edits()
 
 
 def start_stage(section: type[SectionType]) -> tuple[SectionType, "StartedWith"]:

@@ -309,6 +309,18 @@ class TestChallenge:
             run(tmp_path / "raw2", **settings, max_rejected=5)
         assert sorted(path.name for path in tmp_path.iterdir() if "raw2" in path.name) == []
 
+    def test_edited_meanwhile(self, tmp_path: Path) -> None:
+        """What must not be written is not, and what there was before stays."""
+
+        def refuse() -> None:
+            raise ParameterError("edited")
+
+        params = DownloadParams(**SETTINGS | challenge(tmp_path, training(), validation()))
+        (tmp_path / "raw/old").mkdir(parents=True)
+        with pytest.raises(ParameterError):
+            download(params, out=tmp_path / "raw", before_writing=refuse)
+        assert [path.name for path in (tmp_path / "raw").iterdir()] == ["old"]
+
     def test_no_validation(self, tmp_path: Path) -> None:
         """Where no validation photograph is usable there is nothing to measure on."""
         valid = validation() | {f"valid_img/data_png/valid_img/{n}.jpg": b"" for n in range(2)}

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pconv.errors import DataError
+from pconv.errors import DataError, ParameterError
 from pconv.images import read_mask, write_image, write_mask
 from workflow.pairs import GENERATED_KINDS, Pair, largest_remainder, load_pair, read_pairs
 from workflow.sections import SampleParams
@@ -241,6 +241,18 @@ class TestSample:
         assert places.pop("ec-0-0_0") == place
         assert set(places.values()) == {0.5}
         assert all(0 < pair.hole_share < 1 for pair in pairs)
+
+    def test_edited_meanwhile(self, raw: Path, tmp_path: Path) -> None:
+        """What must not be written is not, and the sample before stays."""
+
+        def refuse() -> None:
+            raise ParameterError("edited")
+
+        (tmp_path / "out.csv").write_text("old")
+        folders = {"raw": raw, "masks": make_masks(tmp_path / "masks", 1)}
+        with pytest.raises(ParameterError):
+            sample(self.params, **folders, out=tmp_path / "out.csv", before_writing=refuse)
+        assert (tmp_path / "out.csv").read_text() == "old"
 
     def test_no_hole(self, raw: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         """A mask without a hole is not in the population, and it is said."""

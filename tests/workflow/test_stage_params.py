@@ -13,7 +13,7 @@ from workflow.params import read_params
 from workflow.presets import use_preset
 from workflow.recovery import OUTPUT_FOLDERS
 from workflow.sections import MasksParams, TrainParams
-from workflow.stage_params import stage_params, start_stage
+from workflow.stage_params import start_stage
 
 ROOT = Path(__file__).parents[2]
 Edit = Callable[[str, str, str], None]
@@ -40,11 +40,12 @@ def edit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Edit:
 
 
 def test_values(edit: Edit) -> None:
-    """It yields the section; edits of another's and of comments do not matter."""
-    with stage_params(MasksParams) as params:
-        assert params == read_params().masks
-        edit("params.yaml", "bootstrap_draws: ", "bootstrap_draws: 1")
-        edit("params.yaml", "masks:\n", "masks:  # mine\n")
+    """It returns the section; edits of another's and of comments do not matter."""
+    params, refuse_edits = start_stage(MasksParams)
+    assert params == read_params().masks
+    edit("params.yaml", "bootstrap_draws: ", "bootstrap_draws: 1")
+    edit("params.yaml", "masks:\n", "masks:  # mine\n")
+    refuse_edits()
 
 
 def test_in_a_worker(edit: Edit) -> None:
@@ -104,8 +105,7 @@ def test_output_folders() -> None:
 )
 def test_edited(edit: Edit, file: str, old: str, new: str, named: str) -> None:
     """What was edited meanwhile is named, once the work is done."""
-    stage = stage_params(TrainParams)
-    stage.__enter__()
+    _, refuse_edits = start_stage(TrainParams)
     edit(file, old, new)
     with pytest.raises(ParameterError, match=named):
-        stage.__exit__(None, None, None)
+        refuse_edits()

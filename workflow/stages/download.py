@@ -6,6 +6,7 @@ python -m workflow.stages.download --out data/raw/
 import argparse
 import logging
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from pconv.atomic import atomic_folder
@@ -29,7 +30,7 @@ from workflow.sources.found import Found
 from workflow.sources.icme import Archive, challenge_photographs
 from workflow.sources.sample import embedded_photographs
 from workflow.sources.transfer import Patience
-from workflow.stage_params import stage_params
+from workflow.stage_params import start_stage
 
 log = logging.getLogger(__name__)
 
@@ -38,12 +39,15 @@ _PAUSE_S = 1.0  # before the first retry
 _NAMED_REJECTIONS = 10
 
 
-def download(params: DownloadParams, *, out: Path) -> None:
+def download(
+    params: DownloadParams, *, out: Path, before_writing: Callable[[], None] = lambda: None
+) -> None:
     """Make the raw folder from the source that ``params`` names, whole or not at all.
 
     Args:
         params: The source, its places and its limits.
         out: The folder to make.
+        before_writing: Called when all is made; what it raises keeps ``out`` as it is.
 
     Raises:
         DataError: If the source lacks something, or more than ``max_rejected`` files are unusable.
@@ -56,6 +60,7 @@ def download(params: DownloadParams, *, out: Path) -> None:
         shutil.rmtree(unpacked, ignore_errors=True)
         _check_rejected(account, params.max_rejected)
         account.write(partial)
+        before_writing()
 
 
 def _find(params: DownloadParams, unpacked: Path) -> Found:
@@ -155,8 +160,9 @@ def main() -> None:
     )
     parser.add_argument("--out", type=Path, required=True, help="the raw folder to make")
     options = parser.parse_args()
-    with stage_params(DownloadParams) as params:
-        download(params, out=options.out)
+    params, refuse_edits = start_stage(DownloadParams)
+    download(params, out=options.out, before_writing=refuse_edits)
+    refuse_edits()
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ id: the same inputs on one machine give the same bytes.
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -33,7 +33,7 @@ from workflow.reporting.words import (
     phase_sentences,
 )
 from workflow.sections import ReportParams
-from workflow.stage_params import stage_params
+from workflow.stage_params import start_stage
 from workflow.tracking import log_report
 
 SHARE_FILE = "psnr_by_hole_share.csv"
@@ -95,13 +95,20 @@ class Numbers:
         return tables.comparison_tables(self.comparison, self.labels, OURS)
 
 
-def write_report(params: ReportParams, inputs: Inputs, outputs: Outputs) -> None:
+def write_report(
+    params: ReportParams,
+    inputs: Inputs,
+    outputs: Outputs,
+    *,
+    before_writing: Callable[[], None] = lambda: None,
+) -> None:
     """Write tables, figures and page.
 
     Args:
         params: The report's section of the parameters.
         inputs: What other stages made.
         outputs: Where to write.
+        before_writing: Called when all is drawn; what it raises keeps the report before.
 
     Raises:
         DataError: If the evaluation is empty, damaged, or not of this sample.
@@ -139,6 +146,7 @@ def write_report(params: ReportParams, inputs: Inputs, outputs: Outputs) -> None
     with atomic_folder(outputs.figures) as folder:
         shown = gallery.draw_all(material, folder)
         (folder / SHARE_FILE).write_text(share_csv(numbers.summary), encoding="utf-8")
+        before_writing()
     _write_tables(numbers, inputs, outputs)
     write_page(outputs.page, _content(numbers, material, shown, facts))
 
@@ -248,8 +256,9 @@ def main() -> None:
     options = vars(parser.parse_args())
     inputs = Inputs(**{field.name: options[field.name] for field in fields(Inputs)})
     outputs = Outputs(**{field.name: options[field.name] for field in fields(Outputs)})
-    with stage_params(ReportParams) as params:
-        write_report(params, inputs, outputs)
+    params, refuse_edits = start_stage(ReportParams)
+    write_report(params, inputs, outputs, before_writing=refuse_edits)
+    refuse_edits()
     log_report(inputs.models, outputs.metrics.parent)
 
 

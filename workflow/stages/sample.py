@@ -32,7 +32,7 @@ from workflow.pairs import (
 from workflow.parallel import map_items
 from workflow.sections import SampleParams
 from workflow.shard_files import shard_files
-from workflow.stage_params import stage_params
+from workflow.stage_params import start_stage
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +43,14 @@ _UNKNOWN = -1.0  # the hole share of a pair whose mask has not been read
 _PLACES = (0.5, 0.25, 0.75, 0.0, 1.0)
 
 
-def sample(params: SampleParams, *, raw: Path, masks: Path, out: Path) -> None:
+def sample(
+    params: SampleParams,
+    *,
+    raw: Path,
+    masks: Path,
+    out: Path,
+    before_writing: Callable[[], None] = lambda: None,
+) -> None:
     """Draw ``pairs`` of the ec and or pairs, and ``pairs_per_generated_kind`` of each other kind.
 
     Args:
@@ -51,6 +58,7 @@ def sample(params: SampleParams, *, raw: Path, masks: Path, out: Path) -> None:
         raw: The folder that the download stage made.
         masks: The validation masks: numbered shard folders with a table ``kinds.csv`` in each.
         out: The table to write.
+        before_writing: Called when all is drawn; what it raises keeps ``out`` as it is.
 
     Raises:
         DataError: If there are fewer pairs than asked for, or a folder lacks something.
@@ -68,6 +76,7 @@ def sample(params: SampleParams, *, raw: Path, masks: Path, out: Path) -> None:
         if len(measured) < len(pairs):
             raise DataError(f"{masks}: some {kind} masks are empty or full; make the masks anew")
         drawn += measured
+    before_writing()
     write_pairs(out, drawn)
 
 
@@ -226,8 +235,9 @@ def main() -> None:
     parser.add_argument("--masks", type=Path, required=True, help="the validation masks")
     parser.add_argument("--out", type=Path, required=True, help="the table of pairs to write")
     options = parser.parse_args()
-    with stage_params(SampleParams) as params:
-        sample(params, raw=options.raw, masks=options.masks, out=options.out)
+    params, refuse_edits = start_stage(SampleParams)
+    sample(params, **vars(options), before_writing=refuse_edits)
+    refuse_edits()
 
 
 if __name__ == "__main__":

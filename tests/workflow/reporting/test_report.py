@@ -4,7 +4,6 @@ import csv
 import json
 import re
 import sys
-from contextlib import nullcontext
 from dataclasses import fields
 from html.parser import HTMLParser
 from pathlib import Path
@@ -14,7 +13,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from pconv.errors import DataError, WeightsError
+from pconv.errors import DataError, ParameterError, WeightsError
 from tests.workflow.reporting.project import (
     LOSSES,
     METHODS,
@@ -29,7 +28,7 @@ from workflow.pairs import read_pairs, write_pairs
 from workflow.reporting import examples, gallery, provenance
 from workflow.reporting.names import METRICS
 from workflow.reporting.statistics import MIN_PHOTOS
-from workflow.stages.report import Inputs, Outputs, main
+from workflow.stages.report import Inputs, Outputs, main, write_report
 
 
 class PageReader(HTMLParser):
@@ -336,6 +335,23 @@ class TestWriteReport:
         with pytest.raises(WeightsError, match=r"last\.safetensors"):
             project.write()
 
+    def test_edited_meanwhile(self, undrawn: Project) -> None:
+        """Where what it was made with is not today's any more, the report before stays whole."""
+
+        def refuse() -> None:
+            raise ParameterError("edited")
+
+        folder = undrawn.write().page.parent
+
+        def content() -> dict[Path, bytes]:
+            return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+        before = content()
+        undrawn.edit(lambda table: table.assign(psnr_hole="1"))
+        with pytest.raises(ParameterError):
+            write_report(PARAMS, undrawn.inputs, undrawn.outputs(), before_writing=refuse)
+        assert content() == before
+
     def test_command_line(self, undrawn: Project, monkeypatch: pytest.MonkeyPatch) -> None:
         """Every path is taken from the command line."""
         pairs = [(undrawn.inputs, field) for field in fields(Inputs)]
@@ -346,7 +362,8 @@ class TestWriteReport:
             for word in (f"--{field.name.replace('_', '-')}", str(getattr(owner, field.name)))
         ]
         monkeypatch.setattr(sys, "argv", ["report", *words])
-        monkeypatch.setattr("workflow.stages.report.stage_params", lambda _: nullcontext(PARAMS))
+        started = (PARAMS, lambda: None)
+        monkeypatch.setattr("workflow.stages.report.start_stage", lambda _: started)
         logged: list[object] = []
         monkeypatch.setattr(
             "workflow.stages.report.log_report", lambda *paths: logged.extend(paths)
