@@ -22,8 +22,9 @@ PACKAGES = ("pconv", "workflow")
 
 # Code that runs in a stage but can't change what it makes, so that editing it makes nothing anew:
 # sections.py, params.py and param_errors.py hand on what `params:` already records (no field has a
-# default there), tracking.py may be off without changing a byte, graph.py, command.py, recovery.py
-# and stage_params.py only start things or refuse to, code.py only says what code a result is of.
+# default there), tracking.py and mlflow_store.py may be off without changing a byte, graph.py,
+# command.py, recovery.py and stage_params.py only start things or refuse to, code.py only says what
+# code a result is of.
 WITHOUT_EFFECT = {
     "workflow/code.py",
     "workflow/param_errors.py",

@@ -98,8 +98,10 @@ def experiment_id(client: Any) -> str:
         try:
             location = beside.as_uri() if beside else None
             return str(client.create_experiment(EXPERIMENT, location, tags=tags))
-        except MlflowException:  # another process was quicker
+        except MlflowException:
             experiment = client.get_experiment_by_name(EXPERIMENT)
+            if experiment is None:  # else another process was quicker
+                raise
     if experiment.lifecycle_stage == "deleted":
         raise DataError(
             f"the experiment {EXPERIMENT} was deleted; `mlflow experiments restore "

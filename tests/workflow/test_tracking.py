@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -289,6 +290,16 @@ class TestOpenRun:
         with open_run("deleted", "x") as run:
             run.log_numbers({"psnr": 20.0})
         assert run.is_delivered
+
+    def test_experiment_refused(self) -> None:
+        """Where none can be made it is told in the server's words, and tried again if it may be."""
+        from mlflow.exceptions import MlflowException
+
+        client = Mock()
+        client.get_experiment_by_name.return_value = None
+        client.create_experiment.side_effect = MlflowException("wait a little")
+        with pytest.raises(MlflowException, match="wait a little"):
+            mlflow_store.experiment_id(client)
 
 
 class TestPlace:
