@@ -12,7 +12,7 @@ truths are given, one truth, ``B = 1``, may stand against many fills.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -24,6 +24,8 @@ from pconv.features import VGG16Features
 from pconv.layers import window_sum
 from pconv.value_range import refuse_integers
 from pconv.weights import unwrapped
+
+Extractor = Callable[[Tensor], list[Tensor]]  # VGG-16, or what wraps it
 
 _PIXELS_A_PART = 2048  # of a sum over pixels on a GPU
 
@@ -68,7 +70,7 @@ class TruthFeatures:
     grams: list[Tensor]
 
     @classmethod
-    def of(cls, vgg: VGG16Features, truth: Tensor) -> "TruthFeatures":
+    def of(cls, vgg: Extractor, truth: Tensor) -> "TruthFeatures":
         """Run the truth, ``(B, 3, H, W)`` in 0..1, through VGG-16, without a graph."""
         with torch.no_grad():
             features = vgg(truth)
@@ -207,7 +209,7 @@ class InpaintingLoss(nn.Module):
     """
 
     def __init__(
-        self, features: VGG16Features | None = None, weights: LossWeights | None = None
+        self, features: Extractor | None = None, weights: LossWeights | None = None
     ) -> None:
         super().__init__()
         self.weights = LossWeights() if weights is None else weights
@@ -270,7 +272,7 @@ class InpaintingLoss(nn.Module):
 
     def _vgg_terms(
         self,
-        vgg: VGG16Features,
+        vgg: Extractor,
         output: Tensor,
         composite: Tensor,
         image: Tensor,
@@ -287,7 +289,7 @@ class InpaintingLoss(nn.Module):
 
 
 def _activations(
-    vgg: VGG16Features, output: Tensor, composite: Tensor
+    vgg: Extractor, output: Tensor, composite: Tensor
 ) -> tuple[list[Tensor], list[Tensor]]:
     """Run output and composite through VGG-16 in one batch, or once if they are one tensor."""
     if composite is output:
@@ -298,7 +300,7 @@ def _activations(
     return [half[0] for half in halves], [half[1] for half in halves]
 
 
-def _check_parts(features: VGG16Features | None, weights: LossWeights) -> None:
+def _check_parts(features: Extractor | None, weights: LossWeights) -> None:
     """Raise an error unless the loss can be computed with these."""
     if not isinstance(weights, LossWeights):
         raise ParameterError(

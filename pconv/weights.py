@@ -6,6 +6,7 @@ ever unpickled. The same network and words give the same bytes.
 """
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -135,7 +136,7 @@ def begin_with(model: UNet, path: Path | str) -> None:
     model.load_state_dict(tensors)
 
 
-def unwrapped(model: nn.Module | Fill) -> nn.Module | Fill:
+def unwrapped(model: Callable[..., Any]) -> Callable[..., Any]:
     """Return the network inside what `torch.compile`, ``DataParallel`` or the like made of it."""
     for name in _WRAPPERS:
         inner = getattr(model, name, None)

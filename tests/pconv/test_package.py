@@ -22,6 +22,7 @@ import pconv
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torch.nn import DataParallel
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel
 
@@ -39,6 +40,10 @@ for weights in (network, AveragedModel(network), DistributedDataParallel(network
     pconv.inpaint(array, known, weights=weights)
 pconv.Inpainter(weights=torch.compile(network))
 pconv.save_weights("file", torch.compile(network))
+vgg = pconv.vgg16_features("random")
+for features in (vgg, DataParallel(vgg), torch.compile(vgg), None):
+    pconv.InpaintingLoss(features)
+pconv.losses.TruthFeatures.of(torch.compile(vgg), torch.zeros(1, 3, 8, 8))
 
 reveal_type(pconv.inpaint(array, known))  # ndarray[
 reveal_type(pconv.inpaint(file, tensor))  # "PIL.Image.Image"
@@ -62,6 +67,7 @@ from pconv import losess
 import pconv; pconv.inpaint("photo.png", "mask.png")
 import pconv; pconv.inpaint_batch(1, 2)
 import pconv; pconv.Inpainter(weights=1)
+import pconv; pconv.InpaintingLoss(pconv.LossWeights())
 """.strip()
 
 
@@ -118,7 +124,7 @@ class TestNames:
         told = {alias.name: node.module for node in ours for alias in node.names}
         assert sorted(told) == dir(pconv)
         for name in pconv.__all__:
-            assert f"pconv.{pconv._MODULE_OF[name]}" == told[name]
+            assert getattr(pconv, name).__module__ == told[name]
 
     def test_help(self) -> None:
         """``help`` begins with what the package does."""
