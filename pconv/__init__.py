@@ -3,8 +3,8 @@
 >>> filled = pconv.inpaint(photo, mask)    # a picture and its holes; the network that ships
 >>> network = pconv.load_weights()         # that network itself, a torch module
 
-Images are RGB in 0 to 1 in tensors and 0 to 255 in arrays of uint8; in masks 1, or True, is a
-known pixel and 0 a hole. The modules:
+Images are RGB, in 0 to 1 in tensors (for ``metrics`` in 0 to 255) and in 0 to 255 in arrays of
+uint8; in masks 1, or True, is a known pixel and 0 a hole. The modules:
 
 - ``inpainting``: fill the holes of anybody's picture, of any size
 - ``baselines``: the classical methods, behind one call

@@ -7,7 +7,7 @@ the compiled PatchMatch are imported when first used: they take seconds, this mo
 """
 
 import difflib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from typing import Final
 
 import cv2
@@ -98,7 +98,7 @@ def _opencv(image: Pixels, mask: Mask, algorithm: int) -> Pixels:
     return cv2.inpaint(np.ascontiguousarray(image), hole, INPAINT_RADIUS_PX, algorithm)
 
 
-def wanted_one_of(names: Iterable[str], found: object) -> str:
+def wanted_one_of(names: Collection[str], found: object) -> str:
     """Return the end of an error: the names that there are, and the one most like that found."""
     near = difflib.get_close_matches(str(found), names, n=1)
     return f", wanted one of {', '.join(names)}" + (f"; did you mean {near[0]}?" if near else "")
