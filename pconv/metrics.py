@@ -66,10 +66,10 @@ SKIMAGE_DEFAULT = Window.box(side=7)
 
 
 def hole(mask: Tensor) -> Tensor:
-    """Return the region of the unknown pixels, bool."""
-    if mask.device.type != "cpu":
-        return mask == 0
-    return torch.from_numpy(_array(mask) == 0)  # numpy for the reason in `_each_image`
+    """Return the region of the unknown pixels, bool; raise ImageError if the mask is no tensor."""
+    refuse_arrays(mask)
+    on_cpu = mask.device.type == "cpu"  # there by numpy, for the reason in `_each_image`
+    return torch.from_numpy(_array(mask) == 0) if on_cpu else mask == 0
 
 
 def around(mask: Tensor, width_px: int = AROUND_PX) -> Tensor:
@@ -77,12 +77,12 @@ def around(mask: Tensor, width_px: int = AROUND_PX) -> Tensor:
 
     The distance is Chebyshev's: each hole pixel brings the square of side 2·`width_px` + 1
     around it. The hole belongs to the region because a ring without it holds known pixels
-    only, and these a composite has from the truth.
+    only, and these a composite has from the truth. What is no tensor is refused as by `hole`.
     """
-    side = 2 * width_px + 1
+    side, region = 2 * width_px + 1, hole(mask)
     if mask.device.type != "cpu":
-        return functional.max_pool2d(hole(mask).float(), side, stride=1, padding=width_px).bool()
-    regions = hole(mask).reshape(-1, *mask.shape[-2:]).numpy().view(np.uint8)
+        return functional.max_pool2d(region.float(), side, stride=1, padding=width_px).bool()
+    regions = region.reshape(-1, *mask.shape[-2:]).numpy().view(np.uint8)
     square = np.ones((side, side), np.uint8)
     dilated = np.stack([cv2.dilate(region, square) for region in regions])
     return torch.from_numpy(dilated.view(np.bool_)).view(mask.shape)

@@ -281,6 +281,9 @@ class TestAll:
         for call in (image_metrics, psnr, ssim, l1):
             with pytest.raises(ImageError, match="a ndarray; wanted a torch tensor"):
                 call(image, image, mask)  # type: ignore[operator]
+        for region in (hole, around):
+            with pytest.raises(ImageError, match="a ndarray; wanted a torch tensor"):
+                region(mask)  # type: ignore[operator]
 
     def test_a_gradient_is_no_obstacle(self) -> None:
         """A network's output can be measured as it is."""
