@@ -54,13 +54,13 @@ def recover_dvc(root: Path = Path()) -> None:
         return
     # Cut short they stop DVC; whole, they may name a number that another program has now.
     notes.unlink(missing_ok=True)
-    if record.is_file() and "\n<<<<<<< " in "\n" + record.read_text(errors="replace"):
-        raise DataError(
-            f"{record}: two branches are merged here and both have changed it; take one side, "
-            f"`git checkout --ours {record}` or `--theirs`, then run `dvc repro` (where there is a "
-            "remote, first `dvc pull`)"
-        )
     if record.is_file() and recorded_stages(record) is None:
+        if "\n<<<<<<< " in "\n" + record.read_text(errors="replace"):
+            raise DataError(
+                f"{record}: two branches are merged here and both have changed it; take one side, "
+                f"`git checkout --ours {record}` or `--theirs`, then run `dvc repro` (where there "
+                "is a remote, first `dvc pull`)"
+            )
         aside = record.with_name("dvc.lock.damaged")
         record.replace(aside)
         log.warning("%s: cut short by a kill; put aside as %s", record, aside.name)
@@ -126,9 +126,11 @@ def refuse_outputs_elsewhere(root: Path = Path()) -> None:
     Raises:
         DataError: If DVC started this process and there is such a folder.
     """
+    if not os.environ.get("DVC_STAGE"):
+        return
     here = root.resolve()
     repository = next((p for p in (here, *here.parents) if (p / ".git").exists()), None)
-    if repository is None or not os.environ.get("DVC_STAGE"):
+    if repository is None:
         return
     for name in OUTPUT_FOLDERS:
         place = (root / name).resolve()

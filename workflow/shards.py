@@ -69,10 +69,6 @@ def chosen_shards(options: argparse.Namespace) -> list[Shard]:
     return [options.shard]
 
 
-def nothing() -> None:
-    """Check nothing before a shard is written."""
-
-
 def for_each_shard(
     make: Callable[[Shard], object],
     shards: Sequence[Shard],

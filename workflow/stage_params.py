@@ -23,6 +23,10 @@ _ROOT = Path(__file__).parents[1]
 SectionType = TypeVar("SectionType", bound=Section)
 
 
+def nothing() -> None:
+    """Check nothing before a stage writes; for whoever runs its function by itself."""
+
+
 def start_stage(section: type[SectionType]) -> tuple[SectionType, "StartedWith"]:
     """Return a stage's section of ``params.yaml``, and what checks that it still stands.
 

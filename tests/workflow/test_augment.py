@@ -9,8 +9,10 @@ import pytest
 from pconv.errors import DataError, ImageError, ParameterError
 from pconv.images import read_image, write_image
 from tests.interrupted import kill_when
+from tests.overtaken import refuse
 from workflow.sections import AugmentParams
-from workflow.shards import Shard, nothing
+from workflow.shards import Shard
+from workflow.stage_params import nothing
 from workflow.stages.augment import augment_photos, main, make_variants, ranges_of
 
 SETTINGS: dict[str, Any] = {
@@ -29,11 +31,6 @@ SETTINGS: dict[str, Any] = {
     "hue_turns": 0.02,
 }
 PHOTOS = 9
-
-
-def refuse() -> None:
-    """Say that the numbers were edited meanwhile."""
-    raise ParameterError("overtaken")
 
 
 def augment_params(**changed: Any) -> AugmentParams:

@@ -18,6 +18,7 @@ from PIL import Image
 from pconv.errors import ArchiveError, DataError, MaskError, ParameterError
 from pconv.images import read_image, read_mask
 from tests.interrupted import kill_when
+from tests.overtaken import refuse
 from workflow.params import read_params
 from workflow.sections import DownloadParams
 from workflow.sources import icme
@@ -311,10 +312,6 @@ class TestChallenge:
 
     def test_edited_meanwhile(self, tmp_path: Path) -> None:
         """What must not be written is not, and what there was before stays."""
-
-        def refuse() -> None:
-            raise ParameterError("edited")
-
         params = DownloadParams(**SETTINGS | challenge(tmp_path, training(), validation()))
         (tmp_path / "raw/old").mkdir(parents=True)
         with pytest.raises(ParameterError):

@@ -11,10 +11,12 @@ import pytest
 from pconv.errors import DataError, MaskError, ParameterError
 from pconv.images import read_mask, write_mask
 from tests.interrupted import ROOT, kill_when
+from tests.overtaken import refuse
 from workflow.kinds_table import KINDS_FILE
 from workflow.params import read_params
 from workflow.sections import MasksParams
-from workflow.shards import Shard, nothing
+from workflow.shards import Shard
+from workflow.stage_params import nothing
 from workflow.stages.masks import MaskFolders, draw_mask, given_masks, main, make_masks
 
 SETTINGS: dict[str, Any] = {
@@ -41,11 +43,6 @@ SETTINGS: dict[str, Any] = {
     "bucket_margin_share": 0.1,
     "folder": None,
 }
-
-
-def refuse() -> None:
-    """Say that the numbers were edited meanwhile."""
-    raise ParameterError("overtaken")
 
 
 def masks_params(**changed: Any) -> MasksParams:

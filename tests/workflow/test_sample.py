@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from pconv.errors import DataError, ParameterError
 from pconv.images import read_mask, write_image, write_mask
+from tests.overtaken import refuse
 from workflow.pairs import GENERATED_KINDS, Pair, largest_remainder, load_pair, read_pairs
 from workflow.sections import SampleParams
 from workflow.stages.sample import draw_generated, draw_stratified, sample
@@ -244,10 +245,6 @@ class TestSample:
 
     def test_edited_meanwhile(self, raw: Path, tmp_path: Path) -> None:
         """What must not be written is not, and the sample before stays."""
-
-        def refuse() -> None:
-            raise ParameterError("edited")
-
         (tmp_path / "out.csv").write_text("old")
         folders = {"raw": raw, "masks": make_masks(tmp_path / "masks", 1)}
         with pytest.raises(ParameterError):

@@ -21,6 +21,7 @@ from pconv.stopping import EXIT_OUT_OF_TIME
 from pconv.training import code_modules
 from pconv.weights import load_weights
 from pconv.weights_header import read_about
+from tests.overtaken import refuse
 from workflow.code import stage_code
 from workflow.recovery import HeldError
 from workflow.sections import TrainParams
@@ -176,10 +177,6 @@ class TestTrainNetworks:
 
     def test_edited_meanwhile(self, folders: dict[str, Path]) -> None:
         """What must not be written is not, and what there was before stays."""
-
-        def refuse() -> None:
-            raise ParameterError("edited")
-
         (folders["out"] / "old").mkdir(parents=True)
         with pytest.raises(ParameterError):
             train_networks(PARAMS, **folders, device="cpu", before_writing=refuse)
@@ -366,11 +363,8 @@ class TestMain:
         assert (folders["out"] / "pconv" / "last.safetensors").is_file()
         assert not list(folders["state"].rglob("*.pt"))
 
-        def refuse_edits() -> None:
-            raise ParameterError("edited")
-
         # What an edit has overtaken is not written, and what was trained is kept.
-        monkeypatch.setattr(stage, "start_stage", lambda _: (PARAMS, refuse_edits))
+        monkeypatch.setattr(stage, "start_stage", lambda _: (PARAMS, refuse))
         before = contents(folders["out"])
         (folders["out"] / "pconv/log.jsonl").write_text("of another training")
         with pytest.raises(ParameterError, match="edited"):

@@ -17,8 +17,8 @@ from pconv.errors import DataError
 from pconv.images import read_image, write_image
 from workflow.command import run_command
 from workflow.sections import AugmentParams
-from workflow.shards import Shard, add_shard_options, chosen_shards, for_each_shard, nothing
-from workflow.stage_params import start_stage
+from workflow.shards import Shard, add_shard_options, chosen_shards, for_each_shard
+from workflow.stage_params import nothing, start_stage
 
 STAGE_NUMBER = 2
 

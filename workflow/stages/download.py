@@ -30,7 +30,7 @@ from workflow.sources.found import Found
 from workflow.sources.icme import Archive, challenge_photographs
 from workflow.sources.sample import embedded_photographs
 from workflow.sources.transfer import Patience
-from workflow.stage_params import start_stage
+from workflow.stage_params import nothing, start_stage
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ _NAMED_REJECTIONS = 10
 
 
 def download(
-    params: DownloadParams, *, out: Path, before_writing: Callable[[], None] = lambda: None
+    params: DownloadParams, *, out: Path, before_writing: Callable[[], None] = nothing
 ) -> None:
     """Make the raw folder from the source that ``params`` names, whole or not at all.
 

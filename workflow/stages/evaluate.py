@@ -37,8 +37,8 @@ from workflow.kept import KeptBatches, identity
 from workflow.networks import MIRRORED, is_network, network_names, weights_file
 from workflow.pairs import Pair, load_pair, mask_file, read_pairs, subset
 from workflow.sections import EvaluateParams
-from workflow.shards import Shard, add_shard_options, chosen_shards, for_each_shard, nothing
-from workflow.stage_params import start_stage
+from workflow.shards import Shard, add_shard_options, chosen_shards, for_each_shard
+from workflow.stage_params import nothing, start_stage
 
 log = logging.getLogger(__name__)
 

@@ -21,9 +21,9 @@ from pconv.masks import blocks, random_walk, rectangles, strokes
 from workflow.command import run_command
 from workflow.kinds_table import KINDS_FILE, write_kinds
 from workflow.sections import MasksParams
-from workflow.shards import Shard, add_shard_options, chosen_shards, for_each_shard, nothing
+from workflow.shards import Shard, add_shard_options, chosen_shards, for_each_shard
 from workflow.sources.layout import find_images
-from workflow.stage_params import start_stage
+from workflow.stage_params import nothing, start_stage
 
 TRAIN_STAGE_NUMBER = 3
 VALID_STAGE_NUMBER = 30  # no other stage's: validation masks are independent of training's

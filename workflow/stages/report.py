@@ -33,7 +33,7 @@ from workflow.reporting.words import (
     phase_sentences,
 )
 from workflow.sections import ReportParams
-from workflow.stage_params import start_stage
+from workflow.stage_params import nothing, start_stage
 from workflow.tracking import log_report
 
 SHARE_FILE = "psnr_by_hole_share.csv"
@@ -100,7 +100,7 @@ def write_report(
     inputs: Inputs,
     outputs: Outputs,
     *,
-    before_writing: Callable[[], None] = lambda: None,
+    before_writing: Callable[[], None] = nothing,
 ) -> None:
     """Write tables, figures and page.
 

@@ -32,7 +32,7 @@ from workflow.pairs import (
 from workflow.parallel import map_items
 from workflow.sections import SampleParams
 from workflow.shard_files import shard_files
-from workflow.stage_params import start_stage
+from workflow.stage_params import nothing, start_stage
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ def sample(
     raw: Path,
     masks: Path,
     out: Path,
-    before_writing: Callable[[], None] = lambda: None,
+    before_writing: Callable[[], None] = nothing,
 ) -> None:
     """Draw ``pairs`` of the ec and or pairs, and ``pairs_per_generated_kind`` of each other kind.
 

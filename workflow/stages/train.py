@@ -38,7 +38,7 @@ from workflow.command import run_command
 from workflow.recovery import HeldError, hold
 from workflow.sections import TrainParams
 from workflow.shard_files import shard_files
-from workflow.stage_params import start_stage
+from workflow.stage_params import nothing, start_stage
 from workflow.tracking import training_run
 
 log = logging.getLogger(__name__)
@@ -59,7 +59,7 @@ def train_networks(
     state: Path,
     device: str = "auto",
     stop_after_s: float | None = None,
-    before_writing: Callable[[], None] = lambda: None,
+    before_writing: Callable[[], None] = nothing,
 ) -> list[CheckpointFolder]:
     """Train each kind of network in turn, then write all of them at once.
 
@@ -254,7 +254,6 @@ def main() -> None:
     )
     options = parser.parse_args()
     params, refuse_edits = start_stage(TrainParams)
-    # Before too: what outlived its engine must not take the place of what the next one makes.
     try:
         finished = train_networks(params, **vars(options), before_writing=refuse_edits)
     except HeldError as error:

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from pconv.errors import DataError, ParameterError, WeightsError
+from tests.overtaken import refuse
 from tests.workflow.reporting.project import (
     LOSSES,
     METHODS,
@@ -337,10 +338,6 @@ class TestWriteReport:
 
     def test_edited_meanwhile(self, undrawn: Project) -> None:
         """Where what it was made with is not today's any more, the report before stays whole."""
-
-        def refuse() -> None:
-            raise ParameterError("edited")
-
         folder = undrawn.write().page.parent
 
         def content() -> dict[Path, bytes]:
