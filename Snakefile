@@ -1,8 +1,9 @@
 # A second way to run dvc.yaml: the same stages, shard by shard, on many cores or machines.
+from workflow.check import check
 from workflow.command import refusing_in_one_line, use_this_python
 from workflow.dvc_record import tell_unrecorded
 from workflow.graph import load_stages, all_outputs
-from workflow.params import checked_params
+from workflow.params import read_params
 from workflow.recovery import (
     distrust_future,
     distrust_restored,
@@ -14,7 +15,7 @@ STAGES = load_stages()
 use_this_python()
 with refusing_in_one_line():
     # What is wrong is told before a job starts: by then its outputs are deleted.
-    params = checked_params()
+    params = check() if workflow.is_main_process else read_params()
     if workflow.is_main_process and not workflow.dryrun:
         refuse_beside_dvc()
 if workflow.is_main_process:

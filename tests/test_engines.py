@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 import yaml
+from PIL import Image
 
 from tests.project_copy import ROOT, clone, run
 from workflow.graph import is_within, load_stages
@@ -28,6 +29,11 @@ def lock(folder: Path) -> dict[str, object]:
     return yaml.safe_load((folder / "dvc.lock").read_text())["stages"]
 
 
+def ran(output: str) -> list[str]:
+    """Return the stages that `dvc repro` says it ran."""
+    return re.findall(r"Running stage '(\w+)'", output)
+
+
 def changed_for_dvc(folder: Path) -> set[str]:
     """Return the stages that `dvc status` calls changed, other than by not being cached yet."""
     status = json.loads(run(folder, "dvc", "status", "--json"))
@@ -35,7 +41,7 @@ def changed_for_dvc(folder: Path) -> set[str]:
     return {
         stage
         for stage, groups in status.items()
-        if stage != "check"  # which makes nothing
+        if stage != "check"  # which always runs
         and any(
             reason != uncached
             for group in groups
@@ -45,9 +51,9 @@ def changed_for_dvc(folder: Path) -> set[str]:
     }
 
 
-def planned_by_snakemake(folder: Path) -> set[str]:
+def planned_by_snakemake(folder: Path, target: str = "evaluate") -> set[str]:
     """Return the stages that `snakemake -n` would run."""
-    output = run(folder, "snakemake", "-n", "--cores", "2", "evaluate")
+    output = run(folder, "snakemake", "-n", "--cores", "2", target)
     name_of = {stage.description: stage.name for stage in load_stages(folder / "dvc.yaml")}
     jobs = re.findall(r"^Job \d+: (.*?)(?: \(shard \d+\))?$", output, re.MULTILINE)
     return {name_of[message] for message in jobs if message in name_of}
@@ -135,10 +141,8 @@ def test_all_stages_ran(by_dvc: Path) -> None:
 
 
 def test_dvc_twice(by_dvc: Path) -> None:
-    """A second `dvc repro` runs nothing."""
-    output = run(by_dvc, "dvc", "repro")
-    assert "Running stage" not in output
-    assert "up to date" in output
+    """A second `dvc repro` checks, and runs nothing."""
+    assert ran(run(by_dvc, "dvc", "repro")) == ["check"]
 
 
 def test_snakemake_after_dvc(by_dvc: Path) -> None:
@@ -168,7 +172,7 @@ def test_unrecorded_is_told(by_snakemake: Path) -> None:
 
 def test_dvc_commit_after_snakemake(by_dvc: Path, settled: Path) -> None:
     """After `dvc commit` the records of the two folders are alike and `dvc repro` runs nothing."""
-    assert "Running stage" not in run(settled, "dvc", "repro")
+    assert ran(run(settled, "dvc", "repro")) == ["check"]
     assert lock(settled) == lock(by_dvc)
 
 
@@ -221,7 +225,7 @@ def test_what_was_computed_before_comes_back(settled: Path) -> None:
         assert "Running stage 'report'" in run(settled, "dvc", "repro")
         assert digests(settled) != results
     output = run(settled, "dvc", "repro")
-    assert re.findall(r"Running stage '(\w+)'", output) == ["check"]
+    assert ran(output) == ["check"]
     assert "Stage 'report' is cached - skipping run, checking out outputs" in output
     assert digests(settled) == results
     assert yaml.safe_load((settled / "dvc.lock").read_text()) == yaml.safe_load(record)
@@ -232,7 +236,7 @@ def test_more_masks_to_evaluate_on(by_dvc: Path) -> None:
     try:
         with edited_params(by_dvc, "masks", "valid", lambda count: count + 3):
             output = run(by_dvc, "dvc", "repro", "train", "sample")
-        assert set(re.findall(r"Running stage '(\w+)'", output)) == {"masks", "sample"}
+        assert ran(output) == ["check", "masks", "sample"]
     finally:
         run(by_dvc, "dvc", "repro")
 
@@ -272,3 +276,48 @@ def test_bad_params_stop_both(settled: Path) -> None:
     finally:
         path.write_text(before)
     assert digests(settled) == results
+
+
+def test_misspelt_key_and_a_stage_by_name(settled: Path) -> None:
+    """Nor does a stage that is asked for by its name lose what it made."""
+    path = settled / "params.yaml"
+    before, results = path.read_text(), digests(settled)
+    path.write_text(before.replace("learning_rate", "learning_rat"))
+    try:
+        run(settled, "dvc", "repro", "train", fails=True)
+    finally:
+        path.write_text(before)
+    assert digests(settled) == results
+
+
+def test_other_photographs(tmp_path: Path) -> None:
+    """Both engines see that a folder of photographs holds others now, or those of before."""
+    folder = clone(tmp_path / "project")
+    photos = folder / "photos"
+    photos.mkdir()
+    for name in "abcdef":
+        Image.new("RGB", (40, 40), (ord(name), 0, 0)).save(photos / f"{name}.png")
+    content = yaml.safe_load((folder / "params.yaml").read_text())
+    content["download"] |= {"source": "folder", "folder_train": "photos"}
+    (folder / "params.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+    assert ran(run(folder, "dvc", "repro", "download")) == ["check", "download"]
+    command = ["dvc", "repro", "download", "masks"]
+    results = folder / "data/raw/train"
+    assert ran(run(folder, *command)) == ["check", "masks"]
+    assert planned_by_snakemake(folder, "download") == set()
+
+    before = sorted(path.name for path in results.iterdir())
+    Image.new("RGB", (40, 40), (0, 9, 9)).save(photos / "g.png")
+    assert planned_by_snakemake(folder, "download") == {"download"}
+    assert ran(run(folder, *command)) == ["check", "download"]
+    assert sorted(path.name for path in results.iterdir()) != before
+
+    (photos / "g.png").unlink()
+    assert "Stage 'download' is cached" in run(folder, *command)
+    assert sorted(path.name for path in results.iterdir()) == before
+
+    shutil.rmtree(photos)  # a machine that has the results alone
+    told = run(folder, *command)
+    assert ran(told) == ["check"]
+    assert "photos is not here" in told
+    assert planned_by_snakemake(folder, "download") == set()

@@ -39,7 +39,7 @@ def test_same_graph(project: Path) -> None:
     stage_of = {stage.job_name: stage.name for stage in STAGES}
     drawn = arrows(run(project, "snakemake", "--rulegraph", "dot", "all"))
     by_snakemake = {(stage_of[a], stage_of[b]) for a, b in drawn if b != "all"}
-    by_dvc = arrows(run(project, "dvc", "dag", "--dot"))
+    by_dvc = {(a, b) for a, b in arrows(run(project, "dvc", "dag", "--dot")) if a != "check"}
     assert ("masks", "train") in by_dvc
     assert by_snakemake == by_dvc
 

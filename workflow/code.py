@@ -23,10 +23,11 @@ PACKAGES = ("pconv", "workflow")
 # Code that runs in a stage but can't change what it makes, so that editing it makes nothing anew:
 # sections.py, params.py and param_errors.py hand on what `params:` already records (no field has a
 # default there), tracking.py and mlflow_store.py may be off without changing a byte, graph.py,
-# command.py, recovery.py and stage_params.py only start things or refuse to, code.py only says what
-# code a result is of.
+# command.py, named.py, recovery.py and stage_params.py only start things or refuse to, code.py only
+# says what code a result is of.
 WITHOUT_EFFECT = {
     "workflow/code.py",
+    "workflow/named.py",
     "workflow/param_errors.py",
     "workflow/params.py",
     "workflow/plain_yaml.py",
@@ -77,6 +78,8 @@ def wrong_code_deps(path: Path = DVC_FILE) -> dict[str, str]:
     stages = yaml.safe_load(path.read_text(encoding="utf-8"))["stages"]
     wrong = {}
     for name, entry in stages.items():
+        if entry.get("always_changed"):
+            continue
         listed = [dep for dep in entry.get("deps", []) if is_code(dep)]
         runs = stage_code(f"workflow.stages.{name}", path.parent)
         if listed != runs:

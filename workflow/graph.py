@@ -78,13 +78,17 @@ class Stage:
 
 
 def load_stages(path: Path = DVC_FILE) -> list[Stage]:
-    """Return the stages that make something, in the order of the file.
+    """Return the stages that run only when something changed, in the order of the file.
 
     Raises:
         DataError: If a stage lacks what both engines need.
     """
     stages = yaml.safe_load(path.read_text(encoding="utf-8"))["stages"]
-    return [_stage(path, name, entry) for name, entry in stages.items() if _outputs(entry)]
+    return [
+        _stage(path, name, entry)
+        for name, entry in stages.items()
+        if not entry.get("always_changed")
+    ]
 
 
 def job_inputs(stage: Stage, stages: list[Stage]) -> list[str]:

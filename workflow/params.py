@@ -1,11 +1,8 @@
 """The only reader of ``params.yaml``; `workflow.sections` says what may stand there.
 
 A key that does not exist, a wrong type or an impossible value is refused before any work.
-
-    python -m workflow.params check    # read params.yaml and say what is wrong with it
 """
 
-import argparse
 import json
 from pathlib import Path
 from typing import Any
@@ -14,7 +11,6 @@ from pydantic import ValidationError
 
 from pconv.atomic import atomic_file
 from pconv.errors import ParameterError
-from workflow.command import run_command
 from workflow.param_errors import explain_problems
 from workflow.plain_yaml import read_plain_yaml
 from workflow.sections import Params
@@ -22,23 +18,6 @@ from workflow.sections import Params
 PARAMS_FILE = Path("params.yaml")
 SECTION_FILES = Path(".stages")
 MODELS = Path("models")  # as in dvc.yaml
-_NAMED_FEATURES = ("imagenet", "random")
-
-
-def checked_params(path: Path = PARAMS_FILE) -> Params:
-    """Return ``params.yaml``, after checking it and the files that it names.
-
-    Each section is also left in ``.stages/NAME.json`` (rewritten only when it changes): the file by
-    which Snakemake sees that a stage's parameters are others than before.
-
-    Raises:
-        ParameterError: If the file is missing or not YAML, or a key or value is not allowed, or a
-            file of weights that it names is not there.
-    """
-    params = read_params(path)
-    check_files(params, path)
-    write_section_files(params)
-    return params
 
 
 def section_as_written(name: str) -> dict[str, Any]:
@@ -63,32 +42,11 @@ def read_params(path: Path = PARAMS_FILE) -> Params:
         raise ParameterError(explain_problems(path, error)) from None
 
 
-def check_files(params: Params, path: Path = PARAMS_FILE) -> None:
-    """Check that the weights which parameters name are there, before hours go into the others.
-
-    Raises:
-        ParameterError: If a file is missing, or lies where the stage train writes.
-    """
-    train, evaluate = params.train, params.evaluate
-    named = {"train.initial_weights": train.initial_weights}
-    if train.perceptual_weight or train.style_weight:
-        named["train.features"] = train.features
-    if evaluate.vgg_methods and evaluate.vgg_pairs:
-        named["evaluate.features"] = evaluate.features
-    for key, name in named.items():
-        if not name or name in _NAMED_FEATURES:
-            continue
-        if not Path(name).is_file():
-            raise ParameterError(f"{path}: {key}: there is no file {name}; name one that is there")
-        if Path(name).resolve().is_relative_to(MODELS.resolve()):
-            raise ParameterError(
-                f"{path}: {key}: {name} lies in {MODELS}/, which the stage train replaces; "
-                "name a copy of it elsewhere"
-            )
-
-
 def write_section_files(params: Params, folder: Path = SECTION_FILES) -> None:
-    """Write each stage's section to ``folder/NAME.json``, touching only what changed."""
+    """Write each stage's section to ``folder/NAME.json``, touching only what changed.
+
+    By these files Snakemake sees that a stage's parameters are others than before.
+    """
     for name in Params.model_fields:
         text = json.dumps(getattr(params, name).model_dump(mode="json"), indent=1) + "\n"
         path = folder / f"{name}.json"
@@ -110,14 +68,3 @@ def _read_sections(path: Path) -> dict[str, Any]:
             f"{path}: holds {found}; wanted the sections {', '.join(Params.model_fields)}"
         )
     return content
-
-
-def _main() -> None:
-    parser = argparse.ArgumentParser(description="Read params.yaml and say what is wrong with it.")
-    parser.add_argument("command", choices=["check"])
-    parser.parse_args()
-    check_files(read_params())
-
-
-if __name__ == "__main__":
-    run_command(_main)

@@ -1,7 +1,7 @@
 """The sections of ``params.yaml`` as types: what each key means, its unit and its range.
 
 No field has a default: every number that runs stands in ``params.yaml``, where DVC and git see it.
-Of a file or folder that is named here the engines watch the name and not the content.
+The content of files and folders that are named here is watched too (`workflow.named`).
 """
 
 from typing import Annotated, Literal

@@ -14,7 +14,8 @@ from typing import Any, TypeVar
 
 from pconv.errors import ParameterError
 from workflow.code import code_digests, stage_code
-from workflow.params import PARAMS_FILE, checked_params, section_as_written
+from workflow.named import refuse_other_content, refuse_weights
+from workflow.params import PARAMS_FILE, read_params, section_as_written, write_section_files
 from workflow.recovery import refuse_beside_snakemake, refuse_outputs_elsewhere
 from workflow.sections import Params, Section
 
@@ -31,16 +32,21 @@ def start_stage(section: type[SectionType]) -> tuple[SectionType, "StartedWith"]
     """Return a stage's section of ``params.yaml``, and what checks that it still stands.
 
     Raises:
-        ParameterError: If the file is not valid.
-        DataError: If this is DVC's, and Snakemake is at work in the project or outputs lie
-            elsewhere.
+        ParameterError: If the file is not valid, or weights that the section names are missing.
+        DataError: If what the section names changed since the run began; or if this is DVC's, and
+            Snakemake is at work in the project or outputs lie elsewhere.
     """
     refuse_beside_snakemake()
     refuse_outputs_elsewhere()
     stage = next(n for n, f in Params.model_fields.items() if f.annotation is section)
-    params: SectionType = getattr(checked_params(), stage)
+    all_params = read_params()
+    params: SectionType = getattr(all_params, stage)
+    refuse_weights(stage, params)
+    write_section_files(all_params)
     digests = code_digests(stage_code(f"workflow.stages.{stage}", _ROOT), _ROOT)
-    return params, StartedWith(stage, section_as_written(stage), digests)
+    started_with = StartedWith(stage, params, section_as_written(stage), digests)
+    started_with()
+    return params, started_with
 
 
 @dataclass(frozen=True)
@@ -49,11 +55,13 @@ class StartedWith:
 
     Attributes:
         stage: Its name.
+        params: Its section of ``params.yaml``.
         written: Its section of ``params.yaml``, as it stood there.
         digests: SHA-256 of its code, by file.
     """
 
     stage: str
+    params: Section
     written: Mapping[str, Any]
     digests: Mapping[str, str]
 
@@ -62,7 +70,9 @@ class StartedWith:
 
         Raises:
             ParameterError: If something of it was edited meanwhile.
+            DataError: If photographs, masks or weights that it names were.
         """
+        refuse_other_content(self.stage, self.params)
         written, digests = section_as_written(self.stage), code_digests(self.digests, _ROOT)
         edited = [
             f"{PARAMS_FILE}: {self.stage}.{key}"

@@ -84,7 +84,7 @@ def test_bad_file(
     data = content if isinstance(content, bytes) else content.encode()
     (tmp_path / "params.yaml").write_bytes(data)
     unchanged()
-    answers = [module("workflow.params", "check"), *(stage(name) for name in STAGES)]
+    answers = [module("workflow.check"), *(stage(name) for name in STAGES)]
     for answer in answers:
         check_refused(answer, "params.yaml", *words)
     note(AREA, what, "refused, one line, status 2", times=len(answers))

@@ -2,7 +2,6 @@
 
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,7 @@ import yaml
 from pconv.errors import ParameterError
 from workflow import sections
 from workflow.pairs import GENERATED_KINDS
-from workflow.params import checked_params, read_params
+from workflow.params import read_params, write_section_files
 from workflow.presets import PRESETS, use_preset
 from workflow.sections import Params, Section
 
@@ -173,59 +172,17 @@ class TestReadParams:
             read_params(tmp_path / "params.yaml")
 
 
-class TestLoadParams:
-    """One stage's section."""
+class TestSectionFiles:
+    """The files by which Snakemake sees edits."""
 
-    def test_values(self, folder: Path) -> None:
-        """A stage gets its own section, and leaves it as a file for Snakemake."""
-        use_preset("sample")
-        assert checked_params().masks == read_params().masks
-        assert (folder / ".stages/masks.json").is_file()
-
-    def test_section_files_change_alone(self, folder: Path) -> None:
+    def test_change_alone(self, folder: Path) -> None:
         """After an edit only the section's own file is rewritten."""
         use_preset("sample")
         before = {p.name: p.stat().st_mtime_ns for p in (folder / ".stages").iterdir()}
         (folder / "params.yaml").write_text(edited(augment={"images": 7}))
-        assert checked_params().augment.images == 7
+        write_section_files(read_params())
         after = {p.name: p.stat().st_mtime_ns for p in (folder / ".stages").iterdir()}
         assert [name for name in after if after[name] != before[name]] == ["augment.json"]
-
-    @pytest.mark.parametrize(
-        ("changes", "key"),
-        [
-            ({"evaluate": {"features": "vgg.pth"}}, "evaluate.features"),
-            ({"train": {"features": "vgg.pth", "style_weight": 1.0}}, "train.features"),
-            ({"train": {"features": "vgg.pth", "perceptual_weight": 1.0}}, "train.features"),
-            ({"train": {"initial_weights": "vgg.pth"}}, "train.initial_weights"),
-        ],
-    )
-    def test_missing_file_of_weights(
-        self, folder: Path, changes: dict[str, dict[str, object]], key: str
-    ) -> None:
-        """Weights that are not there are missed by every stage, not by the one that reads them."""
-        (folder / "params.yaml").write_text(edited(**changes))
-        with pytest.raises(ParameterError, match=rf"params.yaml: {key}: there is no file vgg.pth"):
-            checked_params()
-        (folder / "vgg.pth").touch()
-        assert checked_params().augment == read_params().augment
-
-    @pytest.mark.parametrize("name", ["models/pconv/last.safetensors", "../{}/models/own.pt"])
-    def test_weights_that_train_replaces(self, folder: Path, name: str) -> None:
-        """Weights where the stage train writes are refused: it would begin with its own result."""
-        name = name.format(folder.name)
-        Path(name).parent.mkdir(parents=True, exist_ok=True)
-        Path(name).touch()
-        Path("params.yaml").write_text(edited(train={"initial_weights": name}))
-        with pytest.raises(ParameterError, match=r"initial_weights: .* lies in models/.* a copy"):
-            checked_params()
-
-    def test_unused_file_of_weights(self, folder: Path) -> None:
-        """A file that no loss term needs is not missed."""
-        features: dict[str, object] = {"features": "vgg.pth"}
-        text = edited(train=features, evaluate=features | {"vgg_pairs": 0})
-        (folder / "params.yaml").write_text(text)
-        assert checked_params().augment == read_params().augment
 
 
 class TestUsePreset:
@@ -260,27 +217,3 @@ class TestUsePreset:
         (folder / "params.yaml").write_text("augment: [")
         use_preset("tiny")
         assert (folder / "params.before-3.yaml").read_text() == "augment: ["
-
-    @pytest.mark.parametrize(
-        ("text", "words"),
-        [
-            ("augment: 1\n", "augment: found 1; input should be a valid dictionary"),
-            (
-                edited(train={"initial_weights": "vgg.pth"}),
-                "train.initial_weights: there is no file vgg.pth",
-            ),
-        ],
-    )
-    def test_command_line(self, folder: Path, text: str, words: str) -> None:
-        """The command ends with status 2, one line and no traceback; files are missed as well."""
-        (folder / "params.yaml").write_text(text)
-        done = subprocess.run(
-            [sys.executable, "-m", "workflow.params", "check"],
-            env={"PYTHONPATH": str(ROOT)},
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 2
-        assert "Traceback" not in done.stderr
-        assert done.stderr.startswith("ParameterError: params.yaml: ")
-        assert f"params.yaml: {words}" in done.stderr

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pconv.errors import DataError, ParameterError
+from workflow.check import check
 from workflow.graph import load_stages
 from workflow.params import read_params
 from workflow.presets import use_preset
@@ -109,3 +110,24 @@ def test_edited(edit: Edit, file: str, old: str, new: str, named: str) -> None:
     edit(file, old, new)
     with pytest.raises(ParameterError, match=named):
         refuse_edits()
+
+
+def test_other_weights(edit: Edit) -> None:
+    """Weights that are others than those on record are refused, at the start and at the end."""
+    Path("own.pt").write_bytes(b"weights")
+    edit("params.yaml", "initial_weights: null", "initial_weights: own.pt")
+    check()
+    _, refuse_edits = start_stage(TrainParams)
+    Path("own.pt").write_bytes(b"other weights")
+    with pytest.raises(DataError, match=r"own\.pt: changed since this run began"):
+        refuse_edits()
+    with pytest.raises(DataError, match=r"own\.pt: changed since this run began"):
+        start_stage(TrainParams)
+
+
+def test_missing_weights(edit: Edit) -> None:
+    """A stage misses the weights that it reads, and not those of another."""
+    edit("params.yaml", "initial_weights: null", "initial_weights: own.pt")
+    start_stage(MasksParams)
+    with pytest.raises(ParameterError, match=r"train\.initial_weights: there is no file own\.pt"):
+        start_stage(TrainParams)

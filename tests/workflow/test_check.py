@@ -1,0 +1,124 @@
+"""The stage before all others: what it refuses, and what it leaves for the engines."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pconv.errors import ParameterError
+from workflow.check import check
+from workflow.params import read_params
+
+ROOT = Path(__file__).parents[2]
+SAMPLE = (ROOT / "presets/sample.yaml").read_text()
+
+
+@pytest.fixture(autouse=True)
+def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty working folder."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+
+
+def write_params(**sections: dict[str, object]) -> None:
+    """Write the sample preset with some values replaced."""
+    content = yaml.safe_load(SAMPLE)
+    for name, values in sections.items():
+        content[name] |= values
+    Path("params.yaml").write_text(yaml.safe_dump(content))
+
+
+def test_values() -> None:
+    """It returns the parameters, and leaves each section and what was noted as files."""
+    write_params()
+    assert check() == read_params()
+    assert json.loads(Path(".stages/masks.json").read_text())["seed"] == 1
+    noted = {path.name: json.loads(path.read_text()) for path in Path("data/named").iterdir()}
+    assert noted == {f"{name}.json": {} for name in ("download", "masks", "train", "evaluate")}
+
+
+def test_twice() -> None:
+    """Where nothing changed nothing is written: Snakemake goes by times."""
+    write_params(train={"initial_weights": "own.pt"})
+    Path("own.pt").write_bytes(b"weights")
+    times = []
+    for _ in range(2):
+        check()
+        files = [*Path("data/named").iterdir(), *Path(".stages").iterdir()]
+        times.append({file: file.stat().st_mtime_ns for file in files})
+    assert times[0] == times[1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [
+        ({"evaluate": {"features": "vgg.pth"}}, "evaluate.features"),
+        ({"train": {"features": "vgg.pth", "style_weight": 1.0}}, "train.features"),
+        ({"train": {"features": "vgg.pth", "perceptual_weight": 1.0}}, "train.features"),
+        ({"train": {"initial_weights": "vgg.pth"}}, "train.initial_weights"),
+    ],
+)
+def test_missing_weights(changes: dict[str, dict[str, object]], key: str) -> None:
+    """Weights that are not there are missed before hours go into the stages before."""
+    write_params(**changes)
+    with pytest.raises(ParameterError, match=rf"params.yaml: {key}: there is no file vgg.pth"):
+        check()
+    assert not Path("data").exists()
+    Path("vgg.pth").touch()
+    check()
+
+
+def test_weights_of_another_machine() -> None:
+    """Weights whose content is on record may be missing: only the stage that reads them must."""
+    write_params(train={"initial_weights": "own.pt"})
+    Path("own.pt").write_bytes(b"weights")
+    check()
+    noted = Path("data/named/train.json").read_text()
+    Path("own.pt").unlink()
+    check()
+    assert Path("data/named/train.json").read_text() == noted
+
+
+@pytest.mark.parametrize("name", ["models/pconv/last.safetensors", "../here/models/own.pt"])
+def test_weights_that_train_replaces(name: str) -> None:
+    """Weights where the stage train writes are refused: it would begin with its own result."""
+    Path(name).parent.mkdir(parents=True, exist_ok=True)
+    Path(name).touch()
+    write_params(train={"initial_weights": name})
+    with pytest.raises(ParameterError, match=r"initial_weights: .* lies in models/.* a copy"):
+        check()
+
+
+def test_unused_file_of_weights() -> None:
+    """A file that no loss term needs is not missed."""
+    features: dict[str, object] = {"features": "vgg.pth"}
+    write_params(train=features, evaluate=features | {"vgg_pairs": 0})
+    check()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("augment: 1\n", "augment: found 1; input should be a valid dictionary"),
+        (
+            SAMPLE.replace("initial_weights: null", "initial_weights: vgg.pth"),
+            "train.initial_weights: there is no file vgg.pth",
+        ),
+    ],
+)
+def test_command_line(text: str, words: str) -> None:
+    """The command ends with status 2, one line and no traceback; files are missed as well."""
+    Path("params.yaml").write_text(text)
+    done = subprocess.run(
+        [sys.executable, "-m", "workflow.check"],
+        env={"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert done.stderr.startswith("ParameterError: params.yaml: ")
+    assert f"params.yaml: {words}" in done.stderr

@@ -1,0 +1,42 @@
+"""Stage ``check``, before all others: refuse a bad ``params.yaml``, note what it names.
+
+It refuses what a stage would refuse, before DVC deletes outputs that it is to make anew, and notes
+the content of the files and folders that the sections name (`workflow.named`). It always runs, and
+what it notes makes nothing anew unless it changes.
+
+    python -m workflow.check
+"""
+
+import argparse
+
+from workflow.command import run_command
+from workflow.named import STAGES, note_content, noted_content, refuse_weights
+from workflow.params import read_params, write_section_files
+from workflow.sections import Params
+
+
+def check() -> Params:
+    """Return ``params.yaml``, after checking it and noting the content of what it names.
+
+    Raises:
+        ParameterError: If the file is missing or not YAML, a key or value is not allowed, or a
+            file of weights that it names is not there, and never was.
+    """
+    params = read_params()
+    for stage in STAGES:
+        refuse_weights(stage, getattr(params, stage), known=noted_content(stage))
+    write_section_files(params)
+    for stage in STAGES:
+        note_content(stage, getattr(params, stage))
+    return params
+
+
+def _main() -> None:
+    argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    ).parse_args()
+    check()
+
+
+if __name__ == "__main__":
+    run_command(_main)
