@@ -37,7 +37,7 @@ def write_stand_ins(folder: Path) -> None:
         if not is_code(name):
             path = folder / name / "file" if name.endswith("/") else folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(f"{{}} {name}")
+            path.write_text("{}\n" if name.startswith("data/named/") else f"{{}} {name}")
 
 
 def environment(folder: Path) -> dict[str, str]:

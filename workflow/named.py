@@ -15,9 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from pconv.atomic import atomic_file
 from pconv.errors import DataError, ParameterError
-from workflow.params import MODELS, PARAMS_FILE, SECTION_FILES
+from workflow.params import MODELS, PARAMS_FILE, SECTION_FILES, write_if_changed
 from workflow.sections import DownloadParams, EvaluateParams, MasksParams, Section, TrainParams
 from workflow.sources.layout import find_images
 
@@ -80,8 +79,7 @@ def note_content(stage: str, section: Section) -> None:
     What is not here, as on a machine that has the results alone, is taken to be as it was noted
     last; a stage that needs it misses it.
     """
-    noted, seen = noted_content(stage), _read(_SEEN)
-    before, now = dict(seen), {}
+    noted, seen, now = noted_content(stage), _read(_SEEN), {}
     for key, name in named_by(section):
         if digest := content_digest(Path(name), seen):
             now[name] = digest
@@ -90,10 +88,8 @@ def note_content(stage: str, section: Section) -> None:
             log.warning(
                 "%s: %s.%s: %s is not here; taken to be as it was", PARAMS_FILE, stage, key, name
             )
-    if seen != before:
-        _write(_SEEN, seen)
-    if now != noted or not (NAMED / f"{stage}.json").is_file():
-        _write(NAMED / f"{stage}.json", now)
+    _write(_SEEN, seen)
+    _write(NAMED / f"{stage}.json", now)
 
 
 def refuse_other_content(stage: str, section: Section) -> None:
@@ -173,5 +169,4 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:
-    with atomic_file(path) as partial:
-        partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    write_if_changed(path, json.dumps(content, indent=1) + "\n")

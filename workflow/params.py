@@ -49,10 +49,14 @@ def write_section_files(params: Params, folder: Path = SECTION_FILES) -> None:
     """
     for name in Params.model_fields:
         text = json.dumps(getattr(params, name).model_dump(mode="json"), indent=1) + "\n"
-        path = folder / f"{name}.json"
-        if not path.is_file() or path.read_bytes() != text.encode():
-            with atomic_file(path) as partial:
-                partial.write_text(text)
+        write_if_changed(folder / f"{name}.json", text)
+
+
+def write_if_changed(path: Path, text: str) -> None:
+    """Write a file unless it says so already: Snakemake goes by times."""
+    if not path.is_file() or path.read_bytes() != text.encode():
+        with atomic_file(path) as partial:
+            partial.write_text(text, encoding="utf-8")
 
 
 def _read_sections(path: Path) -> dict[str, Any]:
