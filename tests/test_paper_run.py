@@ -12,7 +12,9 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 import yaml
+from safetensors.torch import load_file
 
 from benchmarks.paper_scale.bring import PART_BYTES, bring_results, bring_weights
 from benchmarks.paper_scale.collect import collect, gather
@@ -23,14 +25,15 @@ from pconv.errors import ArchiveError, DataError, ParameterError, WeightsError
 from pconv.images import read_image, write_image
 from pconv.inpainting import inpaint
 from pconv.unet import PConvUNet
-from pconv.weights import load_weights
+from pconv.weights import load_weights, save_weights
 from pconv.weights_header import read_about
 from pconv.weights_source import SHIPPED_NAME
 from workflow.licensed import COLUMNS
-from workflow.pairs import read_pairs
+from workflow.networks import weights_file
+from workflow.pairs import load_pair, read_pairs
 from workflow.params import read_params
 from workflow.shards import Shard
-from workflow.ship import Project, licences, losses, model_card, ship
+from workflow.ship import Project, largest_change_db, licences, losses, model_card, ship
 from workflow.stages.augment import ranges_of
 from workflow.stages.download import download
 from workflow.stages.masks import MaskFolders, make_masks
@@ -391,6 +394,8 @@ class TestShip:
         ship(finished, photos, out, ["make repro"], ["Skies get a tint."])
         state = load_weights(out / SHIPPED_NAME).state_dict()
         assert all(str(value.dtype) in ("torch.float32", "torch.int64") for value in state.values())
+        stored = load_file(out / SHIPPED_NAME).values()
+        assert {value.dtype for value in stored if value.ndim == 4} == {torch.float16}
         assert read_about(out / SHIPPED_NAME)["epoch"] == "3"
         card = (out / "README.md").read_text()
         for words in (
@@ -438,6 +443,29 @@ class TestShip:
         with pytest.raises(WeightsError, match=r"more than 0; train a narrower network"):
             ship(finished, photos, tmp_path / "weights", [])
         assert not (tmp_path / "weights").exists()
+
+    def test_largest_change(self, finished: Project, tmp_path: Path) -> None:
+        """What other weights change is the largest change of a kind's mean PSNR in the hole."""
+        source = weights_file("pconv-last", finished.models)
+        network = load_weights(source)
+        with torch.no_grad():
+            for value in network.parameters():
+                value.mul_(1.5)
+        save_weights(tmp_path / "other.safetensors", network, read_about(source))
+
+        changes: dict[str, list[float]] = {}
+        for pair in read_pairs(finished.sample):
+            image, known = load_pair(pair, finished.raw, finished.masks)
+            filled = [
+                inpaint(image, known, weights=load_weights(source)),
+                inpaint(image, known, weights=network),
+            ]
+            errors = [np.mean((made[~known] / 255 - image[~known] / 255) ** 2) for made in filled]
+            changes.setdefault(pair.kind, []).append(10 * float(np.log10(errors[0] / errors[1])))
+        wanted = max(abs(float(np.mean(of_kind))) for of_kind in changes.values())
+        found = largest_change_db(finished, tmp_path / "other.safetensors")
+        assert found == pytest.approx(wanted, abs=0.02)
+        assert largest_change_db(finished, source) is None
 
     def test_losses(self) -> None:
         """A training by VGG-16's features is not said to be without them."""

@@ -125,15 +125,15 @@ def content_digest(place: Path, seen: dict[str, list[str]]) -> str | None:
             listing.update(_line(file, place, f"{facts.st_size} {facts.st_mtime_ns}"))
     except (DataError, FileNotFoundError):
         return None
-    key, facts_now = str(place.absolute()), listing.hexdigest()
-    if key not in seen or seen[key][0] != facts_now:
+    name, facts_now = str(place), listing.hexdigest()
+    if name not in seen or seen[name][0] != facts_now:
         log.info("%s: reading its content", place)
         content = hashlib.sha256()
         with ThreadPoolExecutor(_THREADS) as pool:
             for file, digest in zip(files, pool.map(_file_digest, files), strict=True):
                 content.update(_line(file, place, digest))
-        seen[key] = [facts_now, content.hexdigest()]
-    return seen[key][1]
+        seen[name] = [facts_now, content.hexdigest()]
+    return seen[name][1]
 
 
 def _weights_named_by(section: Section) -> Iterator[tuple[str, str]]:

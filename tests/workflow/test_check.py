@@ -67,6 +67,10 @@ def test_missing_weights(changes: dict[str, dict[str, object]], key: str) -> Non
     with pytest.raises(ParameterError, match=rf"params.yaml: {key}: there is no file vgg.pth"):
         check()
     assert not Path("data").exists()
+    Path("vgg.pth").mkdir()
+    with pytest.raises(ParameterError, match=rf"params.yaml: {key}: there is no file vgg.pth"):
+        check()
+    Path("vgg.pth").rmdir()
     Path("vgg.pth").touch()
     check()
 

@@ -128,6 +128,12 @@ class TestContentDigest:
         (photos / "b.png").write_bytes(b"23")
         assert content_digest(photos, {}) != before
 
+    def test_odd_name(self, photos: Path) -> None:
+        """A name that is no valid text counts like any other."""
+        before = content_digest(photos, {})
+        Path(os.fsdecode(os.fsencode(photos) + b"/\xff.jpg")).write_bytes(b"1")
+        assert content_digest(photos, {}) not in (before, None)
+
     def test_links_are_followed(self, photos: Path) -> None:
         """A linked photograph counts by its content, as the stage reads it."""
         Path("elsewhere.jpg").write_bytes(b"1")
@@ -138,7 +144,10 @@ class TestContentDigest:
         assert content_digest(photos, seen) != before
 
     def test_reads_once(self, photos: Path) -> None:
-        """A file of the same name, size and time is not read again: 10,000 take a moment."""
+        """A file of the same name, size and time is not read again: 10,000 take a moment.
+
+        One that was put there by what keeps times, as `cp -p`, is another by its size.
+        """
         seen: dict[str, list[str]] = {}
         before = content_digest(photos, seen)
         facts = (photos / "a.jpg").stat()
@@ -146,6 +155,9 @@ class TestContentDigest:
         os.utime(photos / "a.jpg", ns=(facts.st_atime_ns, facts.st_mtime_ns))
         assert content_digest(photos, seen) == before
         assert content_digest(photos, {}) != before
+        (photos / "a.jpg").write_bytes(b"longer")
+        os.utime(photos / "a.jpg", ns=(facts.st_atime_ns, facts.st_mtime_ns))
+        assert content_digest(photos, seen) != before
 
     def test_nothing_there(self, photos: Path) -> None:
         """A missing file, an address, and a folder without images have none."""

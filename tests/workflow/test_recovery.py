@@ -214,13 +214,14 @@ class TestHold:
                 assert end.finished.is_set()
         assert f"process {other.pid} on " in caplog.text
 
-    def test_patience(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("patience_s", [0, 0.3])
+    def test_patience(self, tmp_path: Path, patience_s: float) -> None:
         """Where it takes too long the message says who has it."""
         with process(Path.cwd(), sys.executable, "-c", HOLD_FOLDER, str(tmp_path)) as other:
             assert other.stdout is not None
             assert other.stdout.readline() == "held\n"
             words = rf"process {other.pid} on .* is at work here"
-            with pytest.raises(HeldError, match=words), hold(tmp_path, 0.3):
+            with pytest.raises(HeldError, match=words), hold(tmp_path, patience_s):
                 pytest.fail("two have it")
 
     def test_free(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -233,7 +233,7 @@ def test_edited_plan(finished: Path) -> None:
     assert (tree["epochs"], tree["hole_weight"]) == ("77", "9.0")
 
 
-def test_whose_report(finished: Path) -> None:
+def test_whose_report(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The report is that of the partial convolutions' run; what it read is a data set of it."""
     from mlflow import MlflowClient
 
@@ -253,6 +253,8 @@ def test_whose_report(finished: Path) -> None:
     used = {one.dataset.name for one in runs["pconv"].inputs.dataset_inputs}
     assert "data/sample.csv" in used
     assert "models" not in used
+    monkeypatch.setattr(tracking, "_log_finished", lambda training, *_: training.kind == "pconv")
+    assert not tracking.log_report()  # one did not get through
 
 
 def _experiment() -> str:

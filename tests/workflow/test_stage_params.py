@@ -1,5 +1,6 @@
 """A stage ends well only if its parameters and its code stand as they stood when it began."""
 
+import json
 import pickle
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -41,9 +42,14 @@ def edit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Edit:
 
 
 def test_values(edit: Edit) -> None:
-    """It returns the section; edits of another's and of comments do not matter."""
+    """It returns the section; edits of another's and of comments do not matter.
+
+    The sections lie there as files for Snakemake, also where DVC runs this stage alone.
+    """
+    edit("params.yaml", "  walk_brush_px: 1", "  walk_brush_px: 3")
     params, refuse_edits = start_stage(MasksParams)
     assert params == read_params().masks
+    assert json.loads(Path(".stages/masks.json").read_text())["walk_brush_px"] == 3
     edit("params.yaml", "bootstrap_draws: ", "bootstrap_draws: 1")
     edit("params.yaml", "masks:\n", "masks:  # mine\n")
     refuse_edits()

@@ -16,6 +16,7 @@ from pconv.errors import DataError, ImageError, ParameterError
 from pconv.images import read_image, read_mask, write_image, write_mask
 from pconv.losses import LossWeights
 from pconv.plan import TrainingPlan
+from pconv.ranks import open_ranks
 from pconv.resizing import fit_image
 from pconv.stopping import EXIT_OUT_OF_TIME
 from pconv.training import code_modules
@@ -371,6 +372,32 @@ class TestMain:
             stage.main()
         assert contents(folders["out"]) == before | {"pconv/log.jsonl": b"of another training"}
         assert list(folders["state"].rglob("*.pt"))
+
+    @pytest.mark.parametrize(
+        ("world", "stop_after_s", "wanted"), [(1, 5, 5), (1, None, None), (2, 5, 0)]
+    )
+    def test_patience(
+        self,
+        folders: dict[str, Path],
+        monkeypatch: pytest.MonkeyPatch,
+        world: int,
+        stop_after_s: float | None,
+        wanted: float | None,
+    ) -> None:
+        """One process waits for another training as long as it has time; of several none does."""
+        asked = []
+
+        def held(_: Path, patience_s: float | None) -> None:
+            asked.append(patience_s)
+            raise HeldError("busy")
+
+        ranks = open_ranks("cpu")
+        monkeypatch.setattr(ranks, "world", world)
+        monkeypatch.setattr(stage, "open_ranks", lambda _: ranks)
+        monkeypatch.setattr(stage, "hold", held)
+        with pytest.raises(HeldError):
+            train_networks(PARAMS, **folders, stop_after_s=stop_after_s)
+        assert asked == [wanted]
 
     @pytest.mark.parametrize("time", [[], ["--stop-after-s", "5"]])
     def test_held(
