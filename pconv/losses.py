@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from pconv.errors import ParameterError, ShapeError
 from pconv.features import VGG16Features
 from pconv.layers import window_sum
-from pconv.value_range import refuse_integers
+from pconv.value_range import refuse_arrays, refuse_integers
 from pconv.weights import unwrapped
 
 Extractor = Callable[[Tensor], list[Tensor]]  # VGG-16, or what wraps it
@@ -230,7 +230,7 @@ class InpaintingLoss(nn.Module):
 
         Raises:
             ShapeError: If the three tensors do not fit together.
-            ImageError: If output or image are of integers, hence not in 0..1.
+            ImageError: If output or image are of integers, hence not in 0..1, or one is no tensor.
         """
         terms = self.per_image(output, image, mask)
         return {name: term.mean() for name, term in terms.items()}
@@ -323,6 +323,7 @@ def _check_parts(features: Extractor | None, weights: LossWeights) -> None:
 
 
 def _check_input(output: Tensor, image: Tensor, mask: Tensor) -> None:
+    refuse_arrays(output, image, mask)
     batch, _, *size = output.shape
     fits = (
         image.shape[0] in (1, batch)

@@ -15,7 +15,7 @@ from pconv.errors import ParameterError, ShapeError
 from pconv.layers import PartialConv2d, Windows, look, only_known
 from pconv.rows import Layer, Row
 from pconv.upsampling import twice
-from pconv.value_range import refuse_integers
+from pconv.value_range import refuse_arrays, refuse_integers
 
 FIGURE_4 = (
     #   name     kernel filters stride norm slope
@@ -150,7 +150,7 @@ class UNet(nn.Module):
 
         Raises:
             ShapeError: If image and mask do not fit the network or each other.
-            ImageError: If the image is of integers, hence not in 0 to 1.
+            ImageError: If the image is of integers, hence not in 0 to 1, or one is no tensor.
         """
         self._check_input(image, mask)
         height, width = image.shape[2:]
@@ -228,6 +228,7 @@ class UNet(nn.Module):
 
     def _check_input(self, image: Tensor, mask: Tensor) -> None:
         """Raise an error unless the image fits the network and the mask the image."""
+        refuse_arrays(image, mask)
         channels = self._sizes["in_channels"]
         if image.ndim != 4 or image.shape[1] != channels or 0 in image.shape:
             raise ShapeError(f"image has shape {tuple(image.shape)}, wanted (B, {channels}, H, W)")
