@@ -14,10 +14,10 @@ from workflow.recovery import (
 STAGES = load_stages()
 use_this_python()
 with refusing_in_one_line():
-    # What is wrong is told before a job starts: by then its outputs are deleted.
-    params = check() if workflow.is_main_process else read_params()
     if workflow.is_main_process and not workflow.dryrun:
         refuse_beside_dvc()
+    # What is wrong is told before a job starts: by then its outputs are deleted.
+    params = check() if workflow.is_main_process else read_params()
 if workflow.is_main_process:
     hold_snakemake()
     distrust_future(path for stage in STAGES for path in all_outputs(stage))

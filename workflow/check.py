@@ -12,6 +12,7 @@ import argparse
 from workflow.command import run_command
 from workflow.named import STAGES, note_content, noted_content, refuse_weights
 from workflow.params import read_params, write_section_files
+from workflow.recovery import refuse_beside_snakemake, refuse_outputs_elsewhere
 from workflow.sections import Params
 
 
@@ -21,7 +22,11 @@ def check() -> Params:
     Raises:
         ParameterError: If the file is missing or not YAML, a key or value is not allowed, or a
             file of weights that it names is not there, and never was.
+        DataError: If this is DVC's, and Snakemake is at work in the project or outputs lie
+            elsewhere.
     """
+    refuse_beside_snakemake()
+    refuse_outputs_elsewhere()
     params = read_params()
     for stage in STAGES:
         refuse_weights(stage, getattr(params, stage), known=noted_content(stage))

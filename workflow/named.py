@@ -10,7 +10,7 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -92,13 +92,18 @@ def note_content(stage: str, section: Section) -> None:
     _write(NAMED / f"{stage}.json", now)
 
 
-def refuse_other_content(stage: str, section: Section) -> None:
+def refuse_other_content(stage: str, section: Section, noted: Mapping[str, str]) -> None:
     """Refuse to go on where what a section names is not what was noted when the run began.
+
+    Args:
+        stage: The section's name.
+        section: What names it.
+        noted: What `noted_content` said then.
 
     Raises:
         DataError: If it is not.
     """
-    noted, seen = noted_content(stage), _read(_SEEN)
+    seen = _read(_SEEN)
     for key, name in named_by(section):
         if name in noted and content_digest(Path(name), seen) not in (noted[name], None):
             raise DataError(

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from pconv.errors import ParameterError
 from workflow.code import code_digests, stage_code
-from workflow.named import refuse_other_content, refuse_weights
+from workflow.named import noted_content, refuse_other_content, refuse_weights
 from workflow.params import PARAMS_FILE, read_params, section_as_written, write_section_files
 from workflow.recovery import refuse_beside_snakemake, refuse_outputs_elsewhere
 from workflow.sections import Params, Section
@@ -44,7 +44,8 @@ def start_stage(section: type[SectionType]) -> tuple[SectionType, "StartedWith"]
     refuse_weights(stage, params)
     write_section_files(all_params)
     digests = code_digests(stage_code(f"workflow.stages.{stage}", _ROOT), _ROOT)
-    started_with = StartedWith(stage, params, section_as_written(stage), digests)
+    noted = noted_content(stage)
+    started_with = StartedWith(stage, params, noted, section_as_written(stage), digests)
     started_with()
     return params, started_with
 
@@ -56,12 +57,14 @@ class StartedWith:
     Attributes:
         stage: Its name.
         params: Its section of ``params.yaml``.
+        noted: What was noted of the content of what that names.
         written: Its section of ``params.yaml``, as it stood there.
         digests: SHA-256 of its code, by file.
     """
 
     stage: str
     params: Section
+    noted: Mapping[str, str]
     written: Mapping[str, Any]
     digests: Mapping[str, str]
 
@@ -72,7 +75,7 @@ class StartedWith:
             ParameterError: If something of it was edited meanwhile.
             DataError: If photographs, masks or weights that it names were.
         """
-        refuse_other_content(self.stage, self.params)
+        refuse_other_content(self.stage, self.params, self.noted)
         written, digests = section_as_written(self.stage), code_digests(self.digests, _ROOT)
         edited = [
             f"{PARAMS_FILE}: {self.stage}.{key}"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pconv.errors import ParameterError
+from pconv.errors import DataError, ParameterError
 from workflow.check import check
 from workflow.params import read_params
 
@@ -100,6 +100,37 @@ def test_unused_file_of_weights() -> None:
     """A file that no loss term needs is not missed."""
     features: dict[str, object] = {"features": "vgg.pth"}
     write_params(train=features, evaluate=features | {"vgg_pairs": 0})
+    check()
+
+
+def test_outputs_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under DVC it refuses what every stage refuses: DVC could not record what it notes."""
+    write_params()
+    Path(".git").mkdir()
+    Path("../large").mkdir()
+    Path("data").symlink_to("../large")
+    monkeypatch.setenv("DVC_STAGE", "check")
+    with pytest.raises(DataError, match=r"^data/ leads to .*large, "):
+        check()
+    assert not list(Path("../large").iterdir())
+
+
+def test_beside_snakemake(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under DVC it notes nothing while Snakemake is at work, which goes by what is noted."""
+    write_params()
+    Path(".snakemake").mkdir()
+    holding = "import fcntl; f = open('.snakemake/alive', 'w'); fcntl.flock(f, fcntl.LOCK_SH); "
+    holding += "print('held', flush=True); input()"
+    monkeypatch.setenv("DVC_STAGE", "check")
+    with subprocess.Popen(
+        [sys.executable, "-c", holding], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(DataError, match="Snakemake is at work in this folder"):
+            check()
+        other.communicate("\n")
+    assert not Path("data").exists()
     check()
 
 

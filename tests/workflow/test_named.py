@@ -214,20 +214,19 @@ class TestRefuseOtherContent:
     def test_changed(self, photos: Path) -> None:
         """What changed since is named; once it is noted it is allowed."""
         note_content("download", self.PHOTOS)
-        refuse_other_content("download", self.PHOTOS)
+        noted = noted_content("download")
+        refuse_other_content("download", self.PHOTOS, noted)
         (photos / "c.jpg").write_bytes(b"c")
         with pytest.raises(DataError, match=r"^photos: changed since .*download.folder_train"):
-            refuse_other_content("download", self.PHOTOS)
-        note_content("download", self.PHOTOS)
-        refuse_other_content("download", self.PHOTOS)
+            refuse_other_content("download", self.PHOTOS, noted)
 
     def test_not_noted(self, photos: Path) -> None:
         """A stage that is run by itself, with nothing on record, has nothing to compare with."""
-        refuse_other_content("download", self.PHOTOS)
+        refuse_other_content("download", self.PHOTOS, {})
         assert photos.is_dir()
 
     def test_missing(self, photos: Path) -> None:
         """What is gone the stage misses in its own words."""
         note_content("download", self.PHOTOS)
         shutil.rmtree(photos)
-        refuse_other_content("download", self.PHOTOS)
+        refuse_other_content("download", self.PHOTOS, noted_content("download"))
