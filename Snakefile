@@ -14,7 +14,7 @@ from workflow.recovery import (
 STAGES = load_stages()
 use_this_python()
 with refusing_in_one_line():
-    if workflow.is_main_process and not workflow.dryrun:
+    if workflow.is_main_process:
         refuse_beside_dvc()
     # What is wrong is told before a job starts: by then its outputs are deleted.
     params = check() if workflow.is_main_process else read_params()

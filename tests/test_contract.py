@@ -11,7 +11,8 @@ import pytest
 import yaml
 
 from workflow.code import WITHOUT_EFFECT, is_code, stage_code, wrong_code_deps
-from workflow.graph import Stage, is_within, load_stages
+from workflow.graph import Stage, is_within, job_inputs, load_stages
+from workflow.named import MADE as MADE_FOLDERS
 from workflow.named import NAMED
 from workflow.named import STAGES as STAGES_THAT_NAME
 from workflow.sections import Params
@@ -89,6 +90,22 @@ def test_check_comes_first() -> None:
         }
         assert read or makers & after, name
         after.add(name)
+
+
+def test_snakemake_watches_what_dvc_does_not_touch() -> None:
+    """Of what `check` notes each engine has its own file: DVC sets the times of its outputs."""
+    for stage in STAGES:
+        watched = job_inputs(stage, STAGES)
+        own = f".stages/named-{stage.name}.json"
+        assert (own in watched) == (stage.name in STAGES_THAT_NAME)
+        assert not NOTED & set(watched)
+
+
+def test_results_are_no_photographs() -> None:
+    """All that stages make is refused as a folder of photographs, masks or weights."""
+    outputs = [output for stage in STAGES if stage.name != "report" for output in stage.outputs]
+    folders = [output.rstrip("/") for output in outputs if output.endswith("/")]
+    assert all(any(Path(f).is_relative_to(made) for made in MADE_FOLDERS) for f in folders)
 
 
 def test_deps_are_the_code_that_runs() -> None:

@@ -9,8 +9,9 @@ what it notes makes nothing anew unless it changes.
 
 import argparse
 
+from pconv.atomic import remove_leftovers
 from workflow.command import run_command
-from workflow.named import STAGES, note_content, noted_content, refuse_weights
+from workflow.named import NAMED, STAGES, note_content, refuse_named
 from workflow.params import read_params, write_section_files
 from workflow.recovery import refuse_beside_snakemake, refuse_outputs_elsewhere
 from workflow.sections import Params
@@ -20,8 +21,8 @@ def check() -> Params:
     """Return ``params.yaml``, after checking it and noting the content of what it names.
 
     Raises:
-        ParameterError: If the file is missing or not YAML, a key or value is not allowed, or a
-            file of weights that it names is not there, and never was.
+        ParameterError: If the file is missing or not YAML, a key or value is not allowed, or it
+            names weights that are not there, or what lies among the results.
         DataError: If this is DVC's, and Snakemake is at work in the project or outputs lie
             elsewhere.
     """
@@ -29,8 +30,9 @@ def check() -> Params:
     refuse_outputs_elsewhere()
     params = read_params()
     for stage in STAGES:
-        refuse_weights(stage, getattr(params, stage), known=noted_content(stage))
+        refuse_named(stage, getattr(params, stage))
     write_section_files(params)
+    remove_leftovers(NAMED)
     for stage in STAGES:
         note_content(stage, getattr(params, stage))
     return params

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from pconv.errors import DataError
+from workflow.named import watched_by_snakemake
 from workflow.params import SECTION_FILES
 
 DVC_FILE = Path("dvc.yaml")
@@ -103,7 +104,7 @@ def job_inputs(stage: Stage, stages: list[Stage]) -> list[str]:
     for path in stage.inputs:
         made = next((output for output in made_by if is_within(path, output)), path)
         shards = made_by[made].shard_names if made in made_by else []
-        paths += [f"{made}{shard}" for shard in shards] or [made]
+        paths += [f"{made}{shard}" for shard in shards] or [watched_by_snakemake(made)]
     return list(dict.fromkeys(paths))
 
 

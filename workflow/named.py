@@ -10,22 +10,28 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Container, Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from pconv.errors import DataError, ParameterError
-from workflow.params import MODELS, PARAMS_FILE, SECTION_FILES, write_if_changed
+from workflow.params import PARAMS_FILE, SECTION_FILES, write_if_changed
 from workflow.sections import DownloadParams, EvaluateParams, MasksParams, Section, TrainParams
 from workflow.sources.layout import find_images
 
 log = logging.getLogger(__name__)
 
 NAMED = Path("data/named")  # as in dvc.yaml
+# What stages make, and folders of results that wait for them; photographs may lie beside them.
+MADE = ("data/raw", "data/augmented", "data/masks", "data/evaluation", "models", "checkpoints")
 STAGES = ("download", "masks", "train", "evaluate")  # whose sections can name something
+_FOR_SNAKEMAKE = "named-"
 _SEEN = SECTION_FILES / "seen.json"
 _THREADS = 8  # reading waits for the disk
+_ADDRESS = re.compile("[a-z]+://", re.IGNORECASE)
+_WEIGHTS = ("initial_weights", "features")
 _OF_SOURCE = {
     "icme": ("icme_train", "icme_valid"),
     "folder": ("folder_train", "folder_valid", "folder_ec", "folder_or"),
@@ -39,61 +45,81 @@ def named_by(section: Section) -> Iterator[tuple[str, str]]:
         for key in _OF_SOURCE[section.source]:
             value = getattr(section, key)
             places = [value] if isinstance(value, str) else value
-            yield from ((key, place) for place in places if place)
-    elif isinstance(section, MasksParams) and section.folder:
-        yield "folder", section.folder
-    yield from _weights_named_by(section)
+            yield from ((key, place) for place in places if place and not _ADDRESS.match(place))
+    elif isinstance(section, MasksParams):
+        if section.folder:
+            yield "folder", section.folder
+    elif isinstance(section, TrainParams):
+        if section.initial_weights:
+            yield "initial_weights", section.initial_weights
+        if section.perceptual_weight or section.style_weight:
+            yield from _features_named_by(section)
+    elif isinstance(section, EvaluateParams) and section.vgg_methods and section.vgg_pairs:
+        yield from _features_named_by(section)
 
 
-def refuse_weights(stage: str, section: Section, known: Container[str] = ()) -> None:
-    """Refuse a file of weights that a section names and the stage could not read.
+def refuse_named(stage: str, section: Section) -> None:
+    """Refuse what a section names and its stage can't read, or would read its own results from.
 
-    Args:
-        stage: The section's name.
-        section: What names them.
-        known: Files that may be missing.
+    Photographs and masks may be missing: what was made of them may be all that this machine needs.
 
     Raises:
-        ParameterError: If a file is missing, or lies where the stage train writes.
+        ParameterError: If a file of weights is missing, or something lies where stages write, or
+            holds such a folder.
     """
-    for key, name in _weights_named_by(section):
-        if not Path(name).is_file() and name not in known:
-            raise ParameterError(
-                f"{PARAMS_FILE}: {stage}.{key}: there is no file {name}; name one that is there"
-            )
-        if Path(name).resolve().is_relative_to(MODELS.resolve()):
-            raise ParameterError(
-                f"{PARAMS_FILE}: {stage}.{key}: {name} lies in {MODELS}/, which the stage train "
-                "replaces; name a copy of it elsewhere"
-            )
+    for key, name in named_by(section):
+        told = f"{PARAMS_FILE}: {stage}.{key}: "
+        if key in _WEIGHTS and not Path(name).is_file():
+            raise ParameterError(f"{told}there is no file {name}; name one that is there")
+        place = Path(name).resolve()
+        for made in MADE:
+            folder = Path(made).resolve()
+            if place.is_relative_to(folder) or folder.is_relative_to(place):
+                lies = f"lies in {made}/" if place.is_relative_to(folder) else f"holds {made}/"
+                raise ParameterError(
+                    f"{told}{name} {lies}, which stages make anew; name a copy elsewhere"
+                )
 
 
 def noted_content(stage: str) -> dict[str, str]:
     """Return what was noted last of the content of a stage's files and folders, by their paths."""
-    return _read(NAMED / f"{stage}.json")
+    content = _read(NAMED / f"{stage}.json").items()
+    return {name: digest for name, digest in content if isinstance(digest, str)}
 
 
 def note_content(stage: str, section: Section) -> None:
-    """Note the content of what a section names, in a file that is written only if it changes.
+    """Note the content of what a section names, in files that are written only if they change.
 
-    What is not here, as on a machine that has the results alone, is taken to be as it was noted
-    last; a stage that needs it misses it.
+    What is not here, as on a machine that has the results alone, is taken to be as it was noted or
+    seen last; a stage that needs it misses it.
     """
-    noted, seen, now = noted_content(stage), _read(_SEEN), {}
+    noted, seen, now = noted_content(stage), _read_seen(), {}
     for key, name in named_by(section):
         if digest := content_digest(Path(name), seen):
             now[name] = digest
-        elif name in noted:
-            now[name] = noted[name]
-            log.warning(
-                "%s: %s.%s: %s is not here; taken to be as it was", PARAMS_FILE, stage, key, name
-            )
+            continue
+        words = "is not here"
+        if last := noted.get(name) or seen.get(name, ["", ""])[1]:
+            now[name] = last
+            words += "; taken to be as it was"
+        log.warning("%s: %s.%s: %s %s", PARAMS_FILE, stage, key, name, words)
     _write(_SEEN, seen)
     _write(NAMED / f"{stage}.json", now)
+    _write(SECTION_FILES / f"{_FOR_SNAKEMAKE}{stage}.json", now)
+
+
+def watched_by_snakemake(path: str) -> str:
+    """Return what Snakemake waits for in place of a file of `NAMED`, or any other path as it is.
+
+    DVC gives a file that it brings back from its cache a time of its own, which Snakemake would
+    take for that of a change.
+    """
+    file = Path(path)
+    return str(SECTION_FILES / f"{_FOR_SNAKEMAKE}{file.name}") if file.parent == NAMED else path
 
 
 def refuse_other_content(stage: str, section: Section, noted: Mapping[str, str]) -> None:
-    """Refuse to go on where what a section names is not what was noted when the run began.
+    """Refuse to go on where what a section names is not what was noted when the stage began.
 
     Args:
         stage: The section's name.
@@ -101,18 +127,24 @@ def refuse_other_content(stage: str, section: Section, noted: Mapping[str, str])
         noted: What `noted_content` said then.
 
     Raises:
-        DataError: If it is not.
+        DataError: If it is not, or something else is noted by now, which engines record.
     """
-    seen = _read(_SEEN)
+    seen, noted_now = _read_seen(), noted_content(stage)
     for key, name in named_by(section):
-        if name in noted and content_digest(Path(name), seen) not in (noted[name], None):
+        then = noted.get(name)
+        found = content_digest(Path(name), seen) or then
+        if then and not then == found == noted_now.get(name):
             raise DataError(
-                f"{name}: changed since this run began ({PARAMS_FILE}: {stage}.{key}); run it again"
+                f"{name} ({PARAMS_FILE}: {stage}.{key}): its content is not what was noted before "
+                "this stage began; `python -m workflow.check` notes it, as `dvc repro` and "
+                "Snakemake do when they begin: run one of them again"
             )
 
 
 def content_digest(place: Path, seen: dict[str, list[str]]) -> str | None:
-    """Return the SHA-256 of a file, or of the names and contents of the images below a folder.
+    """Return a SHA-256 that tells a file, or the images below a folder, from others.
+
+    Names below a folder count, other files do not.
 
     Args:
         place: The file or folder.
@@ -121,15 +153,20 @@ def content_digest(place: Path, seen: dict[str, list[str]]) -> str | None:
 
     Returns:
         64 hexadecimal digits; None if there is no such file, and no image in the folder.
+
+    Raises:
+        OSError: If something in it can't be read.
     """
+    if not place.exists():
+        return None
     try:
         files = find_images(place, with_links=True) if place.is_dir() else [place]
-        listing = hashlib.sha256()
-        for file in files:
-            facts = file.stat()
-            listing.update(_line(file, place, f"{facts.st_size} {facts.st_mtime_ns}"))
-    except (DataError, FileNotFoundError):
+    except DataError:  # no image
         return None
+    listing = hashlib.sha256()
+    for file in files:
+        facts = file.stat()
+        listing.update(_line(file, place, f"{facts.st_size} {facts.st_mtime_ns}"))
     name, facts_now = str(place), listing.hexdigest()
     if name not in seen or seen[name][0] != facts_now:
         log.info("%s: reading its content", place)
@@ -141,17 +178,8 @@ def content_digest(place: Path, seen: dict[str, list[str]]) -> str | None:
     return seen[name][1]
 
 
-def _weights_named_by(section: Section) -> Iterator[tuple[str, str]]:
-    """Yield the key and the path of each file of weights that a stage reads by its section."""
-    if isinstance(section, TrainParams):
-        reads_features = bool(section.perceptual_weight or section.style_weight)
-        if section.initial_weights:
-            yield "initial_weights", section.initial_weights
-    elif isinstance(section, EvaluateParams):
-        reads_features = bool(section.vgg_methods and section.vgg_pairs)
-    else:
-        return
-    if reads_features and section.features not in ("imagenet", "random"):
+def _features_named_by(section: TrainParams | EvaluateParams) -> Iterator[tuple[str, str]]:
+    if section.features not in ("imagenet", "random"):
         yield "features", section.features
 
 
@@ -162,6 +190,16 @@ def _line(file: Path, place: Path, what: str) -> bytes:
 def _file_digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _read_seen() -> dict[str, list[str]]:
+    """Return what `content_digest` wants; what is damaged is left out."""
+    entries = _read(_SEEN).items()
+    return {
+        name: found
+        for name, found in entries
+        if isinstance(found, list) and len(found) == 2 and all(isinstance(f, str) for f in found)
+    }
 
 
 def _read(path: Path) -> dict[str, Any]:

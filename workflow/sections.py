@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from workflow.sources.names import without_control
+
 _SAMPLED_KINDS = ("walk", "strokes", "rectangles")  # as workflow.pairs, which imports too much
 
 Seed = Annotated[int, Field(ge=0, lt=2**32, description="Seed of every draw of this stage.")]
@@ -30,6 +32,14 @@ class Section(BaseModel):
     """One section of ``params.yaml``: one stage."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _names_are_text(self) -> "Section":
+        for key, value in self:
+            for text in value if isinstance(value, list) else [value]:
+                if isinstance(text, str) and without_control(text) != text:
+                    raise ValueError(f"{key} is {text!r}; wanted text without control characters")
+        return self
 
 
 class DownloadParams(Section):

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from pconv.errors import ParameterError
 from workflow.code import code_digests, stage_code
-from workflow.named import noted_content, refuse_other_content, refuse_weights
+from workflow.named import noted_content, refuse_named, refuse_other_content
 from workflow.params import PARAMS_FILE, read_params, section_as_written, write_section_files
 from workflow.recovery import refuse_beside_snakemake, refuse_outputs_elsewhere
 from workflow.sections import Params, Section
@@ -32,7 +32,7 @@ def start_stage(section: type[SectionType]) -> tuple[SectionType, "StartedWith"]
     """Return a stage's section of ``params.yaml``, and what checks that it still stands.
 
     Raises:
-        ParameterError: If the file is not valid, or weights that the section names are missing.
+        ParameterError: If the file is not valid, or the section names what can't be read.
         DataError: If what the section names changed since the run began; or if this is DVC's, and
             Snakemake is at work in the project or outputs lie elsewhere.
     """
@@ -41,7 +41,7 @@ def start_stage(section: type[SectionType]) -> tuple[SectionType, "StartedWith"]
     stage = next(n for n, f in Params.model_fields.items() if f.annotation is section)
     all_params = read_params()
     params: SectionType = getattr(all_params, stage)
-    refuse_weights(stage, params)
+    refuse_named(stage, params)
     write_section_files(all_params)
     digests = code_digests(stage_code(f"workflow.stages.{stage}", _ROOT), _ROOT)
     noted = noted_content(stage)

@@ -38,6 +38,7 @@ def test_values() -> None:
     assert json.loads(Path(".stages/masks.json").read_text())["seed"] == 1
     noted = {path.name: json.loads(path.read_text()) for path in Path("data/named").iterdir()}
     assert noted == {f"{name}.json": {} for name in ("download", "masks", "train", "evaluate")}
+    assert all(Path(f".stages/named-{name}").read_text() == "{}\n" for name in noted)
 
 
 def test_twice() -> None:
@@ -75,25 +76,46 @@ def test_missing_weights(changes: dict[str, dict[str, object]], key: str) -> Non
     check()
 
 
-def test_weights_of_another_machine() -> None:
-    """Weights whose content is on record may be missing: only the stage that reads them must."""
-    write_params(train={"initial_weights": "own.pt"})
-    Path("own.pt").write_bytes(b"weights")
-    check()
-    noted = Path("data/named/train.json").read_text()
-    Path("own.pt").unlink()
-    check()
-    assert Path("data/named/train.json").read_text() == noted
-
-
-@pytest.mark.parametrize("name", ["models/pconv/last.safetensors", "../here/models/own.pt"])
-def test_weights_that_train_replaces(name: str) -> None:
-    """Weights where the stage train writes are refused: it would begin with its own result."""
-    Path(name).parent.mkdir(parents=True, exist_ok=True)
-    Path(name).touch()
-    write_params(train={"initial_weights": name})
-    with pytest.raises(ParameterError, match=r"initial_weights: .* lies in models/.* a copy"):
+@pytest.mark.parametrize(
+    ("section", "values", "words"),
+    [
+        (
+            "train",
+            {"initial_weights": "models/pconv/last.safetensors"},
+            "initial_weights: .* lies in models/.* a copy",
+        ),
+        (
+            "train",
+            {"initial_weights": "../here/models/own.pt"},
+            "initial_weights: .* lies in models/.* a copy",
+        ),
+        (
+            "download",
+            {"source": "folder", "folder_train": "data/raw/train"},
+            "folder_train: .* lies in data/raw/",
+        ),
+        ("download", {"source": "folder", "folder_train": "data"}, "folder_train: .* holds data/"),
+        ("download", {"source": "folder", "folder_train": ".."}, r"folder_train: \.\. holds data/"),
+    ],
+)
+def test_own_results(section: str, values: dict[str, object], words: str) -> None:
+    """What stages make, or a folder that holds it, is refused: it would be read while it grows."""
+    write_params(**{section: values})
+    for path in map(Path, values.values()):
+        if path.suffix:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+    with pytest.raises(ParameterError, match=f"^params.yaml: {section}.{words}"):
         check()
+
+
+def test_photographs_beside_results() -> None:
+    """Folders beside those that stages make are no results."""
+    write_params(download={"source": "folder", "folder_train": "data/photos"})
+    Path("data/photos").mkdir(parents=True)
+    Path("data/photos/a.png").write_bytes(b"1")
+    check()
+    assert list(json.loads(Path("data/named/download.json").read_text())) == ["data/photos"]
 
 
 def test_unused_file_of_weights() -> None:

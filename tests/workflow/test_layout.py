@@ -1,8 +1,11 @@
 """Photographs and masks are found by looking."""
 
+import errno
+import os
 import tempfile
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -34,6 +37,20 @@ class TestFindImages:
         make(tmp_path, "0.jpg", "__MACOSX/._0.jpg", ".cache/1.jpg", "._2.jpg")
         (tmp_path / "link.jpg").symlink_to(tmp_path / "0.jpg")
         assert [path.name for path in find_images(tmp_path)] == ["0.jpg"]
+
+    def test_unreadable(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A folder that can't be listed is told: without its photographs it is another set."""
+        make(tmp_path, "0.jpg", "closed/1.jpg")
+        scandir = os.scandir
+
+        def refusing(path: str) -> Any:
+            if path.endswith("closed"):
+                raise PermissionError(errno.EACCES, "Permission denied", path)
+            return scandir(path)
+
+        monkeypatch.setattr(os, "scandir", refusing)
+        with pytest.raises(PermissionError, match="closed"):
+            find_images(tmp_path)
 
     def test_links(self, tmp_path: Path) -> None:
         """Where they are asked for, links to files and folders are followed, each folder once."""

@@ -57,8 +57,13 @@ class TestNamedBy:
             ),
             (
                 "download",
-                {"source": "icme", "icme_train": ["a", "b"], "icme_valid": ["c"]},
-                [("icme_train", "a"), ("icme_train", "b"), ("icme_valid", "c")],
+                {"source": "folder", "folder_train": "a", "folder_valid": "b", "folder_ec": "c"},
+                [("folder_train", "a"), ("folder_valid", "b"), ("folder_ec", "c")],
+            ),
+            (
+                "download",
+                {"source": "icme", "icme_train": ["a", "b"], "icme_valid": ["HTTPS://c.org/d"]},
+                [("icme_train", "a"), ("icme_train", "b")],
             ),
             ("augment", {}, []),
             (
@@ -160,9 +165,9 @@ class TestContentDigest:
         assert content_digest(photos, seen) != before
 
     def test_nothing_there(self, photos: Path) -> None:
-        """A missing file, an address, and a folder without images have none."""
+        """A missing file and a folder without images have none."""
         (photos.parent / "empty").mkdir()
-        for name in ("absent.zip", "empty", "https://example.org/train.zip"):
+        for name in ("absent.zip", "empty"):
             assert content_digest(Path(name), {}) is None
 
 
@@ -186,14 +191,29 @@ class TestNoteContent:
         assert noted_content("download") == noted
         assert "params.yaml: download.folder_train: photos is not here; taken" in caplog.text
 
-    def test_forgets_other_names(self, photos: Path) -> None:
-        """What is named no more is not kept: with the old name back it is what lies there then."""
+    def test_other_names_meanwhile(self, photos: Path) -> None:
+        """What is named no more is not noted; with its name back it is as it was seen last."""
         note_content("download", self.PHOTOS)
+        noted = noted_content("download")
+        shutil.rmtree(photos)
         note_content("download", section("download"))
         assert noted_content("download") == {}
-        assert photos.is_dir()
+        note_content("download", self.PHOTOS)
+        assert noted_content("download") == noted
 
-    @pytest.mark.parametrize("damage", [b"", b'{"photos": ', b"[]", b"\xff"])
+    def test_never_here(self, photos: Path, caplog: pytest.LogCaptureFixture) -> None:
+        """What never was here is told, and not noted; what was stays noted beside it."""
+        note_content("download", self.PHOTOS)
+        noted = noted_content("download")
+        shutil.rmtree(photos)
+        both = {"source": "folder", "folder_train": "photos", "folder_valid": "absent"}
+        note_content("download", section("download", **both))
+        assert noted_content("download") == noted
+        assert caplog.text.count("download.folder_valid: absent is not here\n") == 1
+
+    @pytest.mark.parametrize(
+        "damage", [b"", b'{"photos": ', b"[]", b"\xff", b'{"photos": 1}', b'{"photos": [1, "2"]}']
+    )
     @pytest.mark.parametrize("file", ["data/named/download.json", ".stages/seen.json"])
     def test_damaged(self, photos: Path, file: str, damage: bytes) -> None:
         """A file that a kill or a hand damaged is written anew."""
@@ -217,8 +237,17 @@ class TestRefuseOtherContent:
         noted = noted_content("download")
         refuse_other_content("download", self.PHOTOS, noted)
         (photos / "c.jpg").write_bytes(b"c")
-        with pytest.raises(DataError, match=r"^photos: changed since .*download.folder_train"):
+        words = r"^photos \(params.yaml: download.folder_train\): its content is not what was noted"
+        with pytest.raises(DataError, match=words):
             refuse_other_content("download", self.PHOTOS, noted)
+        note_content("download", self.PHOTOS)  # as `snakemake -n` does meanwhile
+        with pytest.raises(DataError, match=words):
+            refuse_other_content("download", self.PHOTOS, noted)
+        (photos / "c.jpg").unlink()
+        with pytest.raises(DataError, match=words):  # what engines record is still the other one
+            refuse_other_content("download", self.PHOTOS, noted)
+        note_content("download", self.PHOTOS)
+        refuse_other_content("download", self.PHOTOS, noted)
 
     def test_not_noted(self, photos: Path) -> None:
         """A stage that is run by itself, with nothing on record, has nothing to compare with."""

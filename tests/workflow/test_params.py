@@ -112,6 +112,10 @@ class TestReadParams:
                 edited(train={"initial_weights": "a.safetensors", "kinds": ["pconv", "plain"]}),
                 "one kind of network",
             ),
+            (
+                edited(download={"folder_train": "a\0b"}),
+                r"download: folder_train is 'a\\x00b'; wanted text without control",
+            ),
             (edited(masks={"kinds": ["walk"]}), "masks.kinds lacks strokes, rectangles"),
             (edited(download={"source": "icme", "icme_train": ["a.zip"]}), "icme_valid must be"),
             (SAMPLE.replace("masks:", "masksx:", 1), "masksx: there is no such key.*mean masks"),

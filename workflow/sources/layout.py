@@ -9,6 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
@@ -106,7 +107,8 @@ def _images_below(root: Path, *, with_links: bool = False) -> list[Path]:
     # Links come last: a folder that is found both ways keeps its own name. One may lead to where
     # it lies.
     roots, seen = [str(root)], set()
-    for folder, subfolders, files in chain.from_iterable(map(os.walk, roots)):
+    walk = partial(os.walk, onerror=_refuse_unreadable)
+    for folder, subfolders, files in chain.from_iterable(map(walk, roots)):
         real = os.path.realpath(folder)
         if real in seen:
             subfolders.clear()
@@ -124,6 +126,11 @@ def _images_below(root: Path, *, with_links: bool = False) -> list[Path]:
             if is_image and path.is_file() and (with_links or not path.is_symlink()):
                 images.append(path)
     return images
+
+
+def _refuse_unreadable(error: OSError) -> None:
+    """Refuse a folder whose files can't be listed; `os.walk` would leave them out."""
+    raise error
 
 
 def _mask_folder(root: Path, kind: str) -> Path:
