@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from pconv.errors import ShapeError, WeightsError
 from pconv.torch_files import UNREADABLE, load_torch_file
-from pconv.value_range import refuse_integers
+from pconv.value_range import refuse_arrays, refuse_integers
 
 # Of the training set of the ImageNet weights (Krizhevsky's ILSVRC 2012), for values in 0..1.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -78,7 +78,7 @@ class VGG16Features(nn.Module):
 
         Raises:
             ShapeError: If the images have other than three channels or are too small for pool3.
-            ImageError: If the images are integers, hence not in 0..1.
+            ImageError: If the images are integers, hence not in 0..1, or no tensor.
             WeightsError: If no weights were loaded.
         """
         self.refuse_empty()
@@ -137,6 +137,7 @@ def vgg16_features(source: str, seed: int = 0) -> VGG16Features:
 
 
 def _check_images(images: Tensor) -> None:
+    refuse_arrays(images=images)
     if images.ndim != 4 or images.shape[1] != 3 or min(images.shape[2:]) < SMALLEST_SIDE_PX:
         raise ShapeError(
             f"images: shape {tuple(images.shape)}; VGG-16 up to pool3 wants (B, 3, H, W) "

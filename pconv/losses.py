@@ -323,7 +323,7 @@ def _check_parts(features: Extractor | None, weights: LossWeights) -> None:
 
 
 def _check_input(output: Tensor, image: Tensor, mask: Tensor) -> None:
-    refuse_arrays(output, image, mask)
+    refuse_arrays(output=output, image=image, mask=mask)
     batch, _, *size = output.shape
     fits = (
         image.shape[0] in (1, batch)

@@ -67,7 +67,7 @@ SKIMAGE_DEFAULT = Window.box(side=7)
 
 def hole(mask: Tensor) -> Tensor:
     """Return the region of the unknown pixels, bool; raise ImageError if the mask is no tensor."""
-    refuse_arrays(mask)
+    refuse_arrays(mask=mask)
     on_cpu = mask.device.type == "cpu"  # there by numpy, for the reason in `_each_image`
     return torch.from_numpy(_array(mask) == 0) if on_cpu else mask == 0
 
@@ -289,9 +289,12 @@ def _array(tensor: Tensor) -> NDArray[Any]:
 
 def _check(prediction: Tensor, truth: Tensor, *regions: Tensor | None) -> None:
     """Raise an error unless these are tensors that fit together."""
-    given = [prediction, truth, *(region for region in regions if region is not None)]
-    refuse_arrays(*given)
-    shape, of_regions = tuple(prediction.shape), [tuple(region.shape) for region in given[2:]]
+    refuse_arrays(prediction=prediction, truth=truth)
+    shape, of_regions = tuple(prediction.shape), []
+    for region in regions:
+        if region is not None:
+            refuse_arrays(region=region)
+            of_regions.append(tuple(region.shape))
     fits = len(shape) in (3, 4) and shape[-3] == 3 and shape == truth.shape and 0 not in shape
     if not fits or set(of_regions) - {(*shape[:-3], 1, *shape[-2:])}:
         raise ShapeError(

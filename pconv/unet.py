@@ -228,7 +228,7 @@ class UNet(nn.Module):
 
     def _check_input(self, image: Tensor, mask: Tensor) -> None:
         """Raise an error unless the image fits the network and the mask the image."""
-        refuse_arrays(image, mask)
+        refuse_arrays(image=image, mask=mask)
         channels = self._sizes["in_channels"]
         if image.ndim != 4 or image.shape[1] != channels or 0 in image.shape:
             raise ShapeError(f"image has shape {tuple(image.shape)}, wanted (B, {channels}, H, W)")

@@ -21,18 +21,18 @@ def refuse_integers(name: str, images: Tensor) -> None:
         )
 
 
-def refuse_arrays(*given: object) -> None:
+def refuse_arrays(**given: object) -> None:
     """Refuse what is no tensor.
 
     Args:
-        given: Images, masks or regions.
+        given: Images, masks or regions, by their names for the message.
 
     Raises:
         ImageError: If one is something else.
     """
-    for one in given:
+    for name, one in given.items():
         if not isinstance(one, Tensor):
-            raise ImageError(f"a {type(one).__name__}; wanted a torch tensor")
+            raise ImageError(f"{name}: a {type(one).__name__}; wanted a torch tensor")
 
 
 def refuse_01(prediction: Tensor, truth: Tensor) -> None:

@@ -121,6 +121,11 @@ class TestVGG16Features:
         with pytest.raises(ImageError, match="divide 8-bit values by 255"):
             random_features(torch.zeros(1, 3, 16, 16, dtype=torch.uint8))
 
+    def test_raises_on_arrays(self, random_features: VGG16Features) -> None:
+        """What is no tensor is refused."""
+        with pytest.raises(ImageError, match="images: a ndarray; wanted a torch tensor"):
+            random_features(torch.zeros(1, 3, 16, 16).numpy())
+
     def test_raises_without_values(self) -> None:
         """A fresh object, which holds no values, computes nothing; the message names the loader."""
         with pytest.raises(WeightsError, match=r"pconv\.features\.vgg16_features\('imagenet' \|"):

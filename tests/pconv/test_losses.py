@@ -477,13 +477,13 @@ class TestInpaintingLoss:
         with pytest.raises(ImageError, match="divide 8-bit values by 255"):
             InpaintingLoss(None, PIXEL_TERMS)(*tensors)
 
-    @pytest.mark.parametrize("which", [0, 1, 2])
-    def test_raises_on_arrays(self, which: int) -> None:
-        """What is no tensor is refused."""
-        given: list[Any] = list(scene())
-        given[which] = given[which].numpy()
-        with pytest.raises(ImageError, match="a ndarray; wanted a torch tensor"):
-            InpaintingLoss(None, PIXEL_TERMS)(*given)
+    @pytest.mark.parametrize("name", ["output", "image", "mask"])
+    def test_raises_on_arrays(self, name: str) -> None:
+        """What is no tensor is refused by name."""
+        given: dict[str, Any] = dict(zip(("output", "image", "mask"), scene(), strict=True))
+        given[name] = given[name].numpy()
+        with pytest.raises(ImageError, match=f"^{name}: a ndarray; wanted a torch tensor"):
+            InpaintingLoss(None, PIXEL_TERMS)(**given)
 
     def test_raises_on_batches(self) -> None:
         """Neither as many truths as outputs nor one is refused."""

@@ -268,10 +268,15 @@ class TestAll:
 
     @pytest.mark.parametrize("metric", [psnr, ssim, l1, psnr_paper, ssim_paper])
     def test_raises_on_arrays(self, metric: Callable[..., Any]) -> None:
-        """What is no tensor is refused by its type."""
+        """What is no tensor is refused by its name and type."""
         image = torch.zeros(2, 3, 16, 16)
-        for pair in ((image.numpy(), image), (image, image.numpy()), (None, image)):
-            with pytest.raises(ImageError, match=r"^a (ndarray|NoneType); wanted a torch tensor"):
+        pairs = {
+            "prediction: a ndarray": (image.numpy(), image),
+            "truth: a ndarray": (image, image.numpy()),
+            "prediction: a NoneType": (None, image),
+        }
+        for words, pair in pairs.items():
+            with pytest.raises(ImageError, match=f"^{words}; wanted a torch tensor"):
                 metric(*pair)
 
     def test_raises_on_an_array_as_mask(self) -> None:
@@ -279,10 +284,11 @@ class TestAll:
         image = torch.zeros(2, 3, 16, 16)
         mask = np.ones((2, 1, 16, 16), bool)
         for call in (image_metrics, psnr, ssim, l1):
-            with pytest.raises(ImageError, match="a ndarray; wanted a torch tensor"):
+            name = "mask" if call is image_metrics else "region"
+            with pytest.raises(ImageError, match=f"^{name}: a ndarray; wanted a torch tensor"):
                 call(image, image, mask)  # type: ignore[operator]
         for region in (hole, around):
-            with pytest.raises(ImageError, match="a ndarray; wanted a torch tensor"):
+            with pytest.raises(ImageError, match=r"^mask: a ndarray; wanted a torch tensor"):
                 region(mask)  # type: ignore[operator]
 
     def test_a_gradient_is_no_obstacle(self) -> None:

@@ -326,9 +326,9 @@ class TestPConvUNet:
             model(image[:, :, :0], mask[:, :, :0])
         with pytest.raises(ImageError, match=r"image: torch\.uint8; .*divide 8-bit values by 255"):
             model((255 * image).to(torch.uint8), mask)
-        for arrays in ((image.numpy(), mask), (image, mask.numpy())):
-            with pytest.raises(ImageError, match="a ndarray; wanted a torch tensor"):
-                model(*arrays)
+        for name, pair in {"image": (image.numpy(), mask), "mask": (image, mask.numpy())}.items():
+            with pytest.raises(ImageError, match=f"^{name}: a ndarray; wanted a torch tensor"):
+                model(*pair)
 
     @pytest.mark.filterwarnings("ignore:.*weight_norm.* is deprecated:FutureWarning")
     @pytest.mark.parametrize("hooked", [nn.utils.spectral_norm, nn.utils.weight_norm, pruned])
