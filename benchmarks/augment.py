@@ -17,6 +17,7 @@ from pathlib import Path
 import cv2
 from PIL import Image
 
+from benchmarks.arguments import whole
 from benchmarks.record import Table, add_json_option, finish
 from benchmarks.stage_runs import SHARDS, cpu_rates, stage_table
 from workflow.params import read_params
@@ -97,8 +98,10 @@ def main() -> None:
     """Parse the command line, measure and print."""
     parser = argparse.ArgumentParser(description="Time augmentation and the stage augment.")
     parser.add_argument("--raw", type=Path, required=True, help="folder with train/")
-    parser.add_argument("--rounds", type=int, default=15, help="timed rounds on one core")
-    parser.add_argument("--items", type=int, nargs="*", default=[7700], help="images of stage runs")
+    parser.add_argument("--rounds", type=whole, default=15, help="timed rounds on one core")
+    parser.add_argument(
+        "--items", type=whole, nargs="*", default=[7700], help="images of stage runs"
+    )
     add_json_option(parser)
     options = parser.parse_args()
     cv2.setNumThreads(1)

@@ -18,6 +18,7 @@ import numpy as np
 import skimage
 from sklearn.datasets import load_sample_images
 
+from benchmarks.arguments import whole
 from benchmarks.record import Table, add_json_option, finish
 from pconv import masks
 from pconv.baselines import METHODS, fill
@@ -88,7 +89,7 @@ def main() -> None:
     """Read the command line, measure, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
-    parser.add_argument("--rounds", type=int, default=2, help="masks of each kind")
+    parser.add_argument("--rounds", type=whole, default=2, help="masks of each kind")
     add_json_option(parser)
     options = parser.parse_args()
     cv2.setNumThreads(1)

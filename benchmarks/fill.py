@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from benchmarks.arguments import positive, whole
 from benchmarks.record import Table, add_json_option, finish
 from pconv.images import Mask
 from pconv.inpainting import Inpainter
@@ -127,8 +128,8 @@ def measure_apart(hole: str, weights: Path) -> dict[str, float | str]:
 def main() -> None:
     """Parse the command line and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--megapixels", type=float, default=24)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--megapixels", type=positive, default=24)
+    parser.add_argument("--threads", type=whole, default=2)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--half", action="store_true", help="bfloat16")
     parser.add_argument("--hole", choices=HOLES, help="only this one, and report it as JSON")

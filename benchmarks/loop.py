@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.arguments import whole
 from benchmarks.record import Table, add_json_option, finish
 from pconv.dataset import ImageSet
 from pconv.plan import TrainingPlan
@@ -53,9 +54,9 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--preset", type=Path, default=Path("presets/paper.yaml"))
-    parser.add_argument("--images", type=int, default=3200)
-    parser.add_argument("--epochs", type=int, default=4)
-    parser.add_argument("--batch", type=int, help="default: the preset's")
+    parser.add_argument("--images", type=whole, default=3200)
+    parser.add_argument("--epochs", type=whole, default=4)
+    parser.add_argument("--batch", type=whole, help="default: the preset's")
     parser.add_argument("--eager", action="store_true", help="without torch.compile")
     add_json_option(parser)
     args = parser.parse_args(argv)

@@ -14,6 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from benchmarks.arguments import whole
 from benchmarks.record import Table, add_json_option, finish
 from benchmarks.stage_runs import SHARDS, cpu_rates, stage_table
 from pconv.images import Mask
@@ -86,8 +87,10 @@ def run_stage(items: int, folder: Path) -> None:
 def main() -> None:
     """Parse the command line, measure and print."""
     parser = argparse.ArgumentParser(description="Time the mask generators and the stage masks.")
-    parser.add_argument("--rounds", type=int, default=15, help="timed rounds of the generators")
-    parser.add_argument("--items", type=int, nargs="*", default=[7700], help="masks of stage runs")
+    parser.add_argument("--rounds", type=whole, default=15, help="timed rounds of the generators")
+    parser.add_argument(
+        "--items", type=whole, nargs="*", default=[7700], help="masks of stage runs"
+    )
     add_json_option(parser)
     options = parser.parse_args()
     cv2.setNumThreads(1)

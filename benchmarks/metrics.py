@@ -7,6 +7,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 
 import cv2
 import numpy as np
@@ -14,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
+from benchmarks.arguments import whole
 from benchmarks.record import Table, add_json_option, finish
 from pconv.metrics import hole, image_metrics, region_metrics
 
@@ -82,10 +84,12 @@ def timed(
 def main() -> None:
     """Read the command line, time, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--images", type=int, default=16, help="pictures in a batch")
-    parser.add_argument("--side", type=int, default=256, help="their side in px")
-    parser.add_argument("--rounds", type=int, default=15, help="rounds that are timed")
-    parser.add_argument("--threads", type=int, default=2, help="torch's and OpenCV's threads")
+    parser.add_argument("--images", type=whole, default=16, help="pictures in a batch")
+    parser.add_argument(
+        "--side", type=partial(whole, least=11), default=256, help="their side in px"
+    )
+    parser.add_argument("--rounds", type=whole, default=15, help="rounds that are timed")
+    parser.add_argument("--threads", type=whole, default=2, help="torch's and OpenCV's threads")
     add_json_option(parser)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)

@@ -27,6 +27,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.arguments import whole
 from benchmarks.record import Table, add_json_option, finish
 from benchmarks.ways import NoMasks, UsualWay
 from pconv.features import vgg16_features
@@ -337,17 +338,22 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--batch", type=int, nargs="+", default=[2], help="images a step")
-    parser.add_argument("--size", type=int, default=256, help="a multiple of 2^levels")
-    parser.add_argument("--width", type=int, default=64, help="filters of the first row")
-    parser.add_argument("--levels", type=int, default=8, help="rows of the encoder")
-    parser.add_argument("--threads", type=int, help="CPU threads")
-    parser.add_argument("--rounds", type=int, default=9, help="turns that count; 0: only compile")
-    parser.add_argument("--repeats", type=int, help="steps timed as one (CPU 1, CUDA 10)")
+    parser.add_argument("--batch", type=whole, nargs="+", default=[2], help="images a step")
+    parser.add_argument("--size", type=whole, default=256, help="a multiple of 2^levels")
+    parser.add_argument("--width", type=whole, default=64, help="filters of the first row")
+    parser.add_argument("--levels", type=whole, default=8, help="rows of the encoder")
+    parser.add_argument("--threads", type=whole, help="CPU threads")
+    parser.add_argument(
+        "--rounds",
+        type=partial(whole, least=0),
+        default=9,
+        help="turns that count; 0: only compile",
+    )
+    parser.add_argument("--repeats", type=whole, help="steps timed as one (CPU 1, CUDA 10)")
     parser.add_argument("--steps", nargs="+", choices=STEPS, default=list(STEPS[:2]))
-    parser.add_argument("--matrix", type=int, help="side of the matrices (CPU 2048, CUDA 8192)")
+    parser.add_argument("--matrix", type=whole, help="side of the matrices (CPU 2048, CUDA 8192)")
     parser.add_argument("--cases", nargs="+", type=Case.of, metavar="NETWORK:SETTING")
-    parser.add_argument("--compile-jobs", type=int, help="compile so many rows at a time, first")
+    parser.add_argument("--compile-jobs", type=whole, help="compile so many rows at a time, first")
     add_json_option(parser)
     args = parser.parse_args(argv)
     cuda = args.device == "cuda"

@@ -15,10 +15,12 @@ import statistics
 import subprocess
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import yaml
 
+from benchmarks.arguments import whole
 from benchmarks.record import Table, add_json_option, finish
 from tests.project_copy import ROOT, clone, environment
 from workflow.graph import Stage, all_outputs, load_stages
@@ -79,10 +81,10 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--preset", default="sample", help="name of the preset, or its file")
-    parser.add_argument("--images", type=int, help="training images, instead of the preset's")
-    parser.add_argument("--masks", type=int, help="training masks, instead of the preset's")
-    parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--images", type=whole, help="training images, instead of the preset's")
+    parser.add_argument("--masks", type=whole, help="training masks, instead of the preset's")
+    parser.add_argument("--jobs", type=partial(whole, least=2), default=2)
+    parser.add_argument("--rounds", type=whole, default=5)
     add_json_option(parser)
     options = parser.parse_args()
     rows = []

@@ -10,6 +10,7 @@ import torch
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
+from benchmarks.arguments import whole
 from benchmarks.network import FULL, Case, prepare, timed
 from benchmarks.record import Table, add_json_option, finish
 from pconv.features import vgg16_features
@@ -37,12 +38,12 @@ def main(argv: list[str] | None = None) -> None:
     """Profile one case and print a Markdown table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--batch", type=int, default=2, help="images a step")
-    parser.add_argument("--size", type=int, default=256, help="a multiple of 2^levels")
-    parser.add_argument("--width", type=int, default=64, help="filters of the first row")
-    parser.add_argument("--levels", type=int, default=8, help="rows of the encoder")
+    parser.add_argument("--batch", type=whole, default=2, help="images a step")
+    parser.add_argument("--size", type=whole, default=256, help="a multiple of 2^levels")
+    parser.add_argument("--width", type=whole, default=64, help="filters of the first row")
+    parser.add_argument("--levels", type=whole, default=8, help="rows of the encoder")
     parser.add_argument("--case", type=Case.of, default="ours:default", metavar="NETWORK:SETTING")
-    parser.add_argument("--rows", type=int, default=30, help="kernels that are shown")
+    parser.add_argument("--rows", type=whole, default=30, help="kernels that are shown")
     add_json_option(parser)
     args = parser.parse_args(argv)
     torch.backends.cudnn.benchmark = True  # as in training

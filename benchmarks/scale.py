@@ -28,6 +28,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.arguments import positive, whole
 from benchmarks.record import Table, add_json_option, finish
 
 ROOT = Path(__file__).parents[1]
@@ -229,14 +230,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     subjects = parser.add_subparsers(dest="subject", required=True)
     cache = subjects.add_parser("dvc", help="DVC's cache as files get more")
-    cache.add_argument("--files", type=int, nargs="+", default=[15_400, 150_000])
-    cache.add_argument("--kib", type=int, nargs="+", default=[2])
+    cache.add_argument("--files", type=whole, nargs="+", default=[15_400, 150_000])
+    cache.add_argument("--kib", type=whole, nargs="+", default=[2])
     plan = subjects.add_parser("dag", help="Snakemake's plan as shards get more")
-    plan.add_argument("--shards", type=int, nargs="+", default=[8, 100, 1000, 10_000])
-    plan.add_argument("--timeout-s", type=float, default=900)
+    plan.add_argument("--shards", type=whole, nargs="+", default=[8, 100, 1000, 10_000])
+    plan.add_argument("--timeout-s", type=positive, default=900)
     packed = subjects.add_parser("packed", help="single files against tars")
-    packed.add_argument("--items", type=int, default=7700)
-    packed.add_argument("--kib", type=int, nargs="+", default=[2, 110])
+    packed.add_argument("--items", type=whole, default=7700)
+    packed.add_argument("--kib", type=whole, nargs="+", default=[2, 110])
     for subject in (cache, plan, packed):
         add_json_option(subject)
     options = parser.parse_args()

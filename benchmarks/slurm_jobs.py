@@ -13,6 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from benchmarks.arguments import whole
 from benchmarks.record import Table, add_json_option, finish
 
 PROFILE = Path(__file__).parents[1] / "profiles" / "slurm"
@@ -59,7 +60,7 @@ def seconds(options: list[str], jobs: int, *, chain: bool) -> float:
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=whole, default=3)
     add_json_option(parser)
     options = parser.parse_args()
     runs = {

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 
+from benchmarks.arguments import whole
 from benchmarks.record import Table, add_json_option, finish
 
 DEFAULT = "default"
@@ -66,8 +67,8 @@ def cell(times: list[float]) -> str:
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--threads", type=int, default=os.cpu_count())
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--threads", type=whole, default=os.cpu_count())
+    parser.add_argument("--rounds", type=whole, default=7)
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     add_json_option(parser)
     options = parser.parse_args()

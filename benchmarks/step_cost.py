@@ -20,6 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.arguments import positive, whole
 from benchmarks.network import NETWORKS
 from benchmarks.record import Table, add_json_option, finish
 from pconv.features import vgg16_features
@@ -119,12 +120,12 @@ def full_step(
 def main(argv: list[str] | None = None) -> None:
     """Count, and print a Markdown table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--batch", type=int, default=16, help="images a step")
-    parser.add_argument("--size", type=int, default=256, help="a multiple of 2^levels")
-    parser.add_argument("--width", type=int, default=64, help="filters of the first row")
-    parser.add_argument("--levels", type=int, default=8, help="rows of the encoder")
-    parser.add_argument("--tflops", type=float, required=True, help="measured bf16 matrix rate")
-    parser.add_argument("--tbytes", type=float, required=True, help="measured copy rate, TB/s")
+    parser.add_argument("--batch", type=whole, default=16, help="images a step")
+    parser.add_argument("--size", type=whole, default=256, help="a multiple of 2^levels")
+    parser.add_argument("--width", type=whole, default=64, help="filters of the first row")
+    parser.add_argument("--levels", type=whole, default=8, help="rows of the encoder")
+    parser.add_argument("--tflops", type=positive, required=True, help="measured bf16 matrix rate")
+    parser.add_argument("--tbytes", type=positive, required=True, help="measured copy rate, TB/s")
     add_json_option(parser)
     args = parser.parse_args(argv)
     counts = {}

@@ -20,6 +20,7 @@ from pathlib import Path
 import torch
 import yaml
 
+from benchmarks.arguments import whole
 from benchmarks.record import Table, add_json_option, finish
 from pconv.dataset import ImageSet, pack_images, pack_masks
 from pconv.plan import TrainingPlan
@@ -106,8 +107,8 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--preset", type=Path, default=Path("presets/shipped.yaml"))
-    parser.add_argument("--images", type=int, default=1500, help="training images of an epoch")
-    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--images", type=whole, default=1500, help="training images of an epoch")
+    parser.add_argument("--epochs", type=whole, default=8)
     parser.add_argument("--data", type=Path, default=Path("data"), help="the stages' folder")
     add_json_option(parser)
     args = parser.parse_args(argv)

@@ -16,6 +16,7 @@ from pathlib import Path
 import cv2
 from PIL import Image
 
+from benchmarks.arguments import positive, whole
 from pconv.atomic import atomic_folder
 from pconv.augment import reduced, useful_side_px
 from pconv.errors import DataError
@@ -96,8 +97,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--project", type=Path, default=Path(), help="where the stages ran")
     parser.add_argument("--out", type=Path, required=True, help="the folder to make")
-    parser.add_argument("--quality", type=int, default=80, help="WebP's, 1 to 100")
-    parser.add_argument("--max-mib", type=float, default=58.0, help="refuse to leave more")
+    parser.add_argument(
+        "--quality", type=partial(whole, most=100), default=80, help="WebP's, 1 to 100"
+    )
+    parser.add_argument("--max-mib", type=positive, default=58.0, help="refuse to leave more")
     args = parser.parse_args()
     mib = pack(args.project, args.out, quality=args.quality, max_mib=args.max_mib)
     print(f"{args.out}: {mib:.1f} MiB")

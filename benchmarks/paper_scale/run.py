@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from benchmarks.arguments import positive, whole
 from pconv.atomic import atomic_folder
 from pconv.errors import DataError, ParameterError
 from pconv.images import read_mask
@@ -172,9 +173,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--packed", type=Path, required=True, help="what pack left")
     parser.add_argument("--work", type=Path, required=True, help="folder of the run")
-    parser.add_argument("--seconds", type=float, default=540.0, help="end this slice after so long")
+    parser.add_argument(
+        "--seconds", type=positive, default=540.0, help="end this slice after so long"
+    )
     parser.add_argument("--stages", nargs="+", choices=STAGES, default=STAGES)
-    parser.add_argument("--shards", type=int, help="processes of the evaluation")
+    parser.add_argument("--shards", type=whole, help="processes of the evaluation")
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE")
     args = parser.parse_args()
     set_up(args.packed, args.work, args.set)
