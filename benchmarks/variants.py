@@ -18,7 +18,6 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 import torch
-import yaml
 
 from benchmarks.arguments import whole
 from benchmarks.record import Table, add_json_option, finish
@@ -28,6 +27,7 @@ from pconv.ranks import open_ranks
 from pconv.training import train
 from pconv.unet import build_unet
 from workflow.params import read_params
+from workflow.plain_yaml import parse_plain_yaml
 from workflow.stages.train import by_name, held_out_pairs, plan_of
 
 HEADING = (
@@ -54,7 +54,7 @@ def variant(text: str) -> Changes:
             raise argparse.ArgumentTypeError(
                 f"{part!r}; wanted NAME=VALUE, with a name of pconv.plan.TrainingPlan"
             )
-        changes[name] = yaml.safe_load(value)
+        changes[name] = parse_plain_yaml(value, part)
     return changes
 
 

@@ -6,6 +6,10 @@ a 3×3 window at the edge of an all-known image is scaled by 9/6 and one in its 
 A mask whose channels are all alike is handled as the one channel it is: ``sum(M)`` is then a box
 sum of one channel, never a second convolution. Counts are kept in float32, which holds every count
 that can occur exactly, whatever the precision of the features. Masks carry no gradient.
+
+`PartialConv2d` is for networks of one's own. `PConvUNet` has its weights in it and does not call
+it: the masks of all rows are computed once for a batch (`PConvUNet.windows`), and the up-sampling
+is folded into the convolution (`pconv.rows`). A test compares the two.
 """
 
 from collections.abc import Sequence

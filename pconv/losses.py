@@ -81,12 +81,23 @@ def valid_loss(output: Tensor, truth: Tensor, mask: Tensor) -> Tensor:
     """Return the L1 distance at the known pixels, over all C·H·W values (Liu et al., L_valid).
 
     The divisor counts the hole's values too, so the term falls with the share of known pixels.
+
+    Args:
+        output: The network's output, any range, ``(B, 3, H, W)``.
+        truth: The undamaged image in 0..1, ``(B, 3, H, W)`` or ``(1, 3, H, W)``.
+        mask: Nonzero where known, ``(B, 1, H, W)``.
+
+    Returns:
+        One value per image, float32, ``(B,)``.
     """
     return _per_image((output.float() - truth.float()).abs() * (mask != 0).to(torch.float32))
 
 
 def hole_loss(output: Tensor, truth: Tensor, mask: Tensor) -> Tensor:
-    """Return the L1 distance in the hole, over all C·H·W values (Liu et al., L_hole)."""
+    """Return the L1 distance in the hole, over all C·H·W values (Liu et al., L_hole).
+
+    Arguments and shapes are those of `valid_loss`.
+    """
     return _per_image((output.float() - truth.float()).abs() * (mask == 0).to(torch.float32))
 
 
@@ -98,6 +109,13 @@ def total_variation_loss(composite: Tensor, mask: Tensor) -> Tensor:
     channels and divided by N = C·H·W, the number of the composite's values; and likewise of
     vertical neighbours. (So each is a sum over R, not a mean over R.) The paper's eq. 6 asks for
     one of the two horizontal neighbours only, and for both vertical ones; Liu et al. ask for both.
+
+    Args:
+        composite: The output with the known pixels put back, in 0..1, ``(B, 3, H, W)``.
+        mask: Nonzero where known, ``(B, 1, H, W)``.
+
+    Returns:
+        One value per image, float32, ``(B,)``.
     """
     composite = composite.float()
     region = (window_sum(mask == 0, (3, 3), padding=(1, 1)) > 0).to(torch.float32)

@@ -126,7 +126,7 @@ def borders(
     *,
     hole_share: Shares = HOLE_SHARES,
 ) -> Mask:
-    """Draw strips along one to four borders, as a picture lacks them that is to be extended.
+    """Draw strips along one to four borders, as in outpainting, which extends a picture there.
 
     Args:
         rng: Source of all randomness.

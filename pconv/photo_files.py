@@ -10,6 +10,7 @@ import struct
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal
@@ -87,7 +88,7 @@ class Photo:
         """1 for grey, 2 for grey and alpha, 3 for RGB, 4 for RGBA."""
         return 1 if self.pixels.ndim == 2 else self.pixels.shape[2]
 
-    @property
+    @cached_property
     def upright(self) -> Pixels:
         """The pixels as they are shown: turned as the orientation says."""
         swap, down, right = _TURNS[self.orientation]

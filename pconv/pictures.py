@@ -14,7 +14,7 @@ from pconv.errors import ImageError, MaskError, ShapeError
 from pconv.images import Mask
 
 Array = NDArray[Any]
-# Not a bound: of a subclass, as of an opened file, a plain image or array comes back.
+# Constrained, not bound: for a subclass, such as PngImageFile, a plain Image is returned.
 Picture = TypeVar("Picture", Image.Image, Array, Image.Image | Array)
 
 LEAST_KNOWN_SHARE = 0.5

@@ -392,5 +392,5 @@ def _source(name: str) -> Path:
 
 
 def _rounded(value: float) -> float | None:
-    # JSON has no infinity, which the PSNR of a perfect fill is.
+    # JSON has neither NaN nor infinity.
     return float(f"{value:.{_DIGITS}g}") if np.isfinite(value) else None

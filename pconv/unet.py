@@ -321,9 +321,9 @@ def build_unet(kind: str, **hyperparameters: Any) -> UNet:
 def mirrored(network: Fill) -> Fill:
     """Return the mean of a network's fills of a picture's four flips, each flipped back.
 
-    What a fill of the picture and one of its mirror image differ in is error, and the mean has
-    less of it (a part of the self-ensemble of Lim et al. 2017, "Enhanced Deep Residual Networks
-    for Single Image Super-Resolution").
+    The fill of a picture and the flipped-back fill of its mirror image should be equal. Where they
+    differ at least one is wrong, and the mean errs less (a part of the self-ensemble of Lim et al.
+    2017, "Enhanced Deep Residual Networks for Single Image Super-Resolution").
 
     Args:
         network: Called with image ``(B, 3, H, W)`` and mask ``(B, 1, H, W)``.
@@ -333,7 +333,7 @@ def mirrored(network: Fill) -> Fill:
 
 def _mean_of_flips(network: Fill, image: Tensor, mask: Tensor) -> Tensor:
     fills = [network(image.flip(dims), mask.flip(dims)).flip(dims) for dims in _FLIPS]
-    # In pairs: so the sum of a mirrored picture's fills is rounded alike.
+    # In pairs, so that a picture and its mirror image give the same rounded result.
     return ((fills[0] + fills[1]) + (fills[2] + fills[3])) / len(_FLIPS)
 
 

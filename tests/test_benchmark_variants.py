@@ -54,6 +54,7 @@ def test_variant():
     """Values are read as YAML has them."""
     assert variant("width=24,learning_rate=3.0e-3") == {"width": 24, "learning_rate": 0.003}
     assert variant("finetune_freezes=statistics") == {"finetune_freezes": "statistics"}
+    assert variant("learning_rate=1e-4") == {"learning_rate": 1e-4}
     assert variant("preset") == {}
 
 

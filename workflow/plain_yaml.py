@@ -70,9 +70,24 @@ def read_plain_yaml(path: Path, *, max_bytes: int = _MAX_BYTES) -> Any:
     try:
         if path.stat().st_size > max_bytes:
             raise ParameterError(f"{path}: over {max_bytes} bytes; wanted a parameter file")
-        return _StrictLoader(path.read_text(encoding="utf-8")).get_single_data()
+        text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ParameterError(f"{path}: not readable as UTF-8 text ({error})") from error
+    return parse_plain_yaml(text, str(path))
+
+
+def parse_plain_yaml(text: str, name: str) -> Any:
+    """Return what a text of YAML holds, as `read_plain_yaml` does of a file.
+
+    Args:
+        text: The YAML.
+        name: What it is, for messages.
+
+    Raises:
+        ParameterError: If it is not plain YAML.
+    """
+    try:
+        return _StrictLoader(text).get_single_data()
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())
-        raise ParameterError(f"{path}: not valid YAML: {reason}") from error
+        raise ParameterError(f"{name}: not valid YAML: {reason}") from error

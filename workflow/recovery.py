@@ -179,7 +179,10 @@ def _lock(file: TextIO, folder: Path, until: float) -> None:
             file.seek(0)
             busy = f"{folder}: {file.read().strip() or 'another process'} is at work here"
         except OSError:
-            return  # a file system without such locks
+            log.warning(
+                "%s: its file system has no locks; make sure that nothing else works here", folder
+            )
+            return
         if time.monotonic() >= until:
             raise HeldError(f"{busy}; wait until it has ended, or end it, and run this again")
         if not said:

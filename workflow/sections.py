@@ -41,6 +41,13 @@ class Section(BaseModel):
                     raise ValueError(f"{key} is {text!r}; wanted text without control characters")
         return self
 
+    @model_validator(mode="after")
+    def _lists_name_each_once(self) -> "Section":
+        for key, value in self:
+            if isinstance(value, list) and len(set(value)) < len(value):
+                raise ValueError(f"{key} is {value}, which names one twice; wanted each once")
+        return self
+
 
 class DownloadParams(Section):
     """Where the photographs come from."""
@@ -209,8 +216,6 @@ class MasksParams(Section):
 
     @model_validator(mode="after")
     def _kinds_can_be_drawn(self) -> "MasksParams":
-        if len(set(self.kinds)) < len(self.kinds):
-            raise ValueError(f"kinds {self.kinds} names a kind twice; each is equally likely")
         if ("folder" in self.kinds) != (self.folder is not None):
             raise ValueError(
                 f"folder is {self.folder!r} and kinds {self.kinds}; give a folder of masks if "
@@ -328,6 +333,15 @@ class EvaluateParams(Section):
     features: Annotated[str, Field(description="imagenet, random, or a file of VGG-16 weights.")]
     features_seed: Seed
     batch_size: Annotated[Batch, Field(description="Pairs filled and measured at once.")]
+
+    @model_validator(mode="after")
+    def _methods_are_fast_or_slow(self) -> "EvaluateParams":
+        if both := sorted(set(self.methods) & set(self.slow_methods)):
+            raise ValueError(
+                f"{', '.join(both)}: in methods, which fill all pairs, and in slow_methods, which "
+                "fill slow_pairs; name it in one of them"
+            )
+        return self
 
 
 class ReportParams(Section):

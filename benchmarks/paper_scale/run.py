@@ -34,7 +34,7 @@ from workflow.command import run_command
 from workflow.graph import Stage, load_stages
 from workflow.pairs import GENERATED_KINDS, read_pairs
 from workflow.params import read_params
-from workflow.plain_yaml import read_plain_yaml
+from workflow.plain_yaml import parse_plain_yaml, read_plain_yaml
 from workflow.reporting.provenance import dvc_hash
 
 ROOT = Path(__file__).parents[2]
@@ -68,7 +68,7 @@ def set_up(packed: Path, work: Path, changes: Sequence[str]) -> None:
             raise ParameterError(
                 f"--set {change}: {name} is no parameter; wanted section.key=VALUE"
             )
-        content[section][key] = yaml.safe_load(value)
+        content[section][key] = parse_plain_yaml(value, f"--set {change}")
     params = work / "params.yaml"
     if params.is_file():
         if read_plain_yaml(params) != content:

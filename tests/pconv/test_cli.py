@@ -271,7 +271,7 @@ class TestHelp:
     @pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["masks", "out"]])
     def test_full(self, arguments: list[str]) -> None:
         """Where what is said can't be written that is told in one line."""
-        command = [sys.executable, "-m", "pconv.cli", *arguments]
+        command = [sys.executable, "-m", "pconv", *arguments]
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": ""}
         with Path("/dev/full").open("w") as full:
             done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, env=environment)

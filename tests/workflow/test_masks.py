@@ -340,7 +340,7 @@ class TestMasksParams:
                 "rectangles_min_side_share is 0.4 but rectangles_max_side_share is 0.39",
             ),
             ({"bucket_min": 0.3}, "bucket_min is 0.3 but bucket_max is 0.3"),
-            ({"kinds": ["walk", "walk"]}, "names a kind twice"),
+            ({"kinds": ["walk", "walk"]}, "names one twice"),
             ({"kinds": ["folder"]}, "give a folder of masks"),
             ({"folder": "masks"}, "give a folder of masks"),
             ({"kinds": []}, "at least 1 item"),

@@ -116,6 +116,11 @@ class TestReadParams:
                 edited(download={"folder_train": "a\0b"}),
                 r"download: folder_train is 'a\\x00b'; wanted text without control",
             ),
+            (edited(train={"kinds": ["pconv", "pconv"]}), "train: kinds is .* names one twice"),
+            (
+                edited(evaluate={"methods": ["telea", "mean"], "slow_methods": ["mean"]}),
+                "evaluate: mean: in methods, .* and in slow_methods",
+            ),
             (edited(masks={"kinds": ["walk"]}), "masks.kinds lacks strokes, rectangles"),
             (edited(download={"source": "icme", "icme_train": ["a.zip"]}), "icme_valid must be"),
             (SAMPLE.replace("masks:", "masksx:", 1), "masksx: there is no such key.*mean masks"),

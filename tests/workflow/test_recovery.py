@@ -1,5 +1,6 @@
 """What a killed engine left goes; what a living one holds stays."""
 
+import errno
 import json
 import os
 import shutil
@@ -223,6 +224,18 @@ class TestHold:
             words = rf"process {other.pid} on .* is at work here"
             with pytest.raises(HeldError, match=words), hold(tmp_path, patience_s):
                 pytest.fail("two have it")
+
+    def test_no_locks(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """On a file system without locks the folder is had, and a warning says what that means."""
+
+        def refusing(*_: object) -> None:
+            raise OSError(errno.ENOLCK, "No locks available")
+
+        monkeypatch.setattr("fcntl.lockf", refusing)
+        with hold(tmp_path):
+            assert "has no locks; make sure that nothing else works here" in caplog.text
 
     def test_free(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         """One that nobody has is had at once, and nothing is left to read."""

@@ -26,6 +26,7 @@ class Behaviour:
     content: bytes = CONTENT
     version: str = '"v1"'
     ranges: bool = True
+    says_length: bool = True
     cuts: list[int] = field(default_factory=list)  # stop after so many bytes, one an answer
     statuses: list[int] = field(default_factory=list)  # answer with these first
     asked: list[str] = field(default_factory=list)
@@ -59,7 +60,8 @@ def served(behaviour: Behaviour) -> Iterator[str]:
                 start += behaviour.shifts.pop(0)
             rest = behaviour.content[start:]
             self.send_response(status)
-            self.send_header("Content-Length", str(len(rest)))
+            if behaviour.says_length:
+                self.send_header("Content-Length", str(len(rest)))
             if behaviour.version:
                 self.send_header("ETag", behaviour.version)
             if status == 206:
@@ -175,6 +177,13 @@ class TestFetch:
         with served(Behaviour()) as url, pytest.raises(ArchiveError, match="at most 699999"):
             fetch(url, tmp_path / "train_img.zip", PATIENCE, 699_999)
         assert list(tmp_path.iterdir()) == []
+
+    def test_endless(self, tmp_path: Path) -> None:
+        """Nor is one that does not say how long it is; the next run does not go on from it."""
+        server = Behaviour(says_length=False)
+        with served(server) as url, pytest.raises(ArchiveError, match="goes on after the 300000"):
+            fetch(url, tmp_path / "train_img.zip", PATIENCE, 300_000)
+        assert not list(tmp_path.iterdir())
 
 
 class TestNames:

@@ -181,7 +181,8 @@ def load_examples(
         methods: The methods to fill with.
         sources: Where pictures and weights are.
     """
-    torch.set_num_threads(1)  # as where they were measured: the same sums, the same pixels
+    # As where they were measured; in larger batches there, so a pixel may differ by a level.
+    torch.set_num_threads(1)
     chosen = [pairs[name] for name in ids]
     loaded = [load_pair(pair, sources.raw, sources.masks) for pair in chosen]
     fills: list[dict[str, Pixels]] = [{} for _ in chosen]

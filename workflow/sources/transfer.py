@@ -149,6 +149,7 @@ def _transfer(part: _Part, timeout_s: float, max_bytes: int) -> None:
                 file.write(chunk)
                 bar.update(len(chunk))
                 if file.tell() > max_bytes:
+                    part.forget()
                     raise ArchiveError(f"{part.url}: goes on after the {max_bytes} bytes allowed")
     if length and part.size() != start + length:
         raise _BrokenOffError(f"{part.size()} of {start + length} bytes arrived")
