@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -216,8 +217,13 @@ class TestHold:
         assert f"process {other.pid} on " in caplog.text
 
     @pytest.mark.parametrize("patience_s", [0, 0.3])
-    def test_patience(self, tmp_path: Path, patience_s: float) -> None:
-        """Where it takes too long the message says who has it."""
+    def test_patience(
+        self, tmp_path: Path, patience_s: float, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Where it takes too long the message says who has it; without patience nobody waits."""
+        sleep = time.sleep if patience_s else lambda _: pytest.fail("it waits")
+        clock = SimpleNamespace(monotonic=time.monotonic, sleep=sleep)
+        monkeypatch.setattr("workflow.recovery.time", clock)
         with process(Path.cwd(), sys.executable, "-c", HOLD_FOLDER, str(tmp_path)) as other:
             assert other.stdout is not None
             assert other.stdout.readline() == "held\n"

@@ -257,6 +257,17 @@ def test_whose_report(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not tracking.log_report()  # one did not get through
 
 
+@pytest.mark.parametrize("gone", ["metrics.json", "headline.json"])
+def test_half_a_report(finished: Path, monkeypatch: pytest.MonkeyPatch, gone: str) -> None:
+    """Of a report that lacks one of its two files of numbers nothing is sent."""
+    sent: list[Path | None] = []
+    monkeypatch.setattr(tracking, "_log_finished", lambda _, reports, __: sent.append(reports))
+    tracking.log_report()
+    (finished / "reports" / gone).unlink()
+    tracking.log_report()
+    assert sent == [Path("reports"), None]
+
+
 def _experiment() -> str:
     from mlflow import MlflowClient
 

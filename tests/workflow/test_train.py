@@ -5,6 +5,8 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -374,30 +376,41 @@ class TestMain:
         assert list(folders["state"].rglob("*.pt"))
 
     @pytest.mark.parametrize(
-        ("world", "stop_after_s", "wanted"), [(1, 5, 5), (1, None, None), (2, 5, 0)]
+        ("world", "rank", "stop_after_s", "wanted"),
+        [(1, 0, 5, [5]), (1, 0, None, [None]), (2, 0, 5, [0]), (2, 1, 5, [])],
     )
     def test_patience(
         self,
         folders: dict[str, Path],
         monkeypatch: pytest.MonkeyPatch,
         world: int,
+        rank: int,
         stop_after_s: float | None,
-        wanted: float | None,
+        wanted: list[float | None],
     ) -> None:
-        """One process waits for another training as long as it has time; of several none does."""
-        asked = []
+        """One process waits for another training as long as it has time; of several none does.
 
-        def held(_: Path, patience_s: float | None) -> None:
+        Of several the first alone has the folder.
+        """
+        asked: list[float | None] = []
+
+        @contextmanager
+        def held(_: Path, patience_s: float | None) -> Iterator[None]:
             asked.append(patience_s)
-            raise HeldError("busy")
+            yield
+
+        def stop(*_: object) -> None:
+            raise DataError("stopped")
 
         ranks = open_ranks("cpu")
         monkeypatch.setattr(ranks, "world", world)
+        monkeypatch.setattr(ranks, "rank", rank)
         monkeypatch.setattr(stage, "open_ranks", lambda _: ranks)
         monkeypatch.setattr(stage, "hold", held)
-        with pytest.raises(HeldError):
+        monkeypatch.setattr(stage, "_training_set", stop)  # what comes next
+        with pytest.raises(DataError, match="stopped"):
             train_networks(PARAMS, **folders, stop_after_s=stop_after_s)
-        assert asked == [wanted]
+        assert asked == wanted
 
     @pytest.mark.parametrize("time", [[], ["--stop-after-s", "5"]])
     def test_held(
