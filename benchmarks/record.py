@@ -46,7 +46,7 @@ class Record:
 
     Attributes:
         command: The command that makes it again.
-        machine: Processor, GPU if there is one, and how busy the machine was.
+        machine: Processor, GPU if there is one, instructions, and how busy the machine was.
         versions: Of Python and of the packages that are measured.
         notes: Sentences above the tables.
         tables: What was measured.
@@ -105,9 +105,10 @@ def finish(
     from workflow.reporting.provenance import hardware
 
     words = _without_json(sys.argv[1:] if argv is None else argv)
+    processors = ", ".join([*hardware().values(), _instructions()])
     record = Record(
         command=shlex.join(["python", "-m", module, *words]),
-        machine=f"{', '.join(hardware().values())}; load {os.getloadavg()[0]:.1f}",
+        machine=f"{processors}; load {os.getloadavg()[0]:.1f}",
         versions={"Python": platform.python_version()} | _versions(packages),
         notes=list(notes),
         tables=tables,
@@ -115,6 +116,14 @@ def finish(
     print(record.markdown())
     if out is not None:
         record.write(out)
+
+
+def _instructions() -> str:
+    """Return the widest instructions of this processor, and those that convolutions may use."""
+    import torch  # as above
+
+    limit = os.environ.get("ONEDNN_MAX_CPU_ISA", "ALL")
+    return f"{torch.backends.cpu.get_cpu_capability()}, convolutions {limit}"
 
 
 def _without_json(words: Sequence[str]) -> list[str]:

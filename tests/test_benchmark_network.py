@@ -1,4 +1,5 @@
 import argparse
+import os
 import re
 import subprocess
 
@@ -35,6 +36,8 @@ class TestMain:
         record = read_record(kept)
         assert record.markdown() == capsys.readouterr().out.rstrip("\n")
         assert "--json" not in record.command
+        assert torch.backends.cpu.get_cpu_capability() in record.machine
+        assert f"convolutions {os.environ['ONEDNN_MAX_CPU_ISA']};" in record.machine
         assert len(record.tables) == 2
         wanted = [[s, *case.split(":")] for s in ("training", "full") for case in cases]
         for table in record.tables:
