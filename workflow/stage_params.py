@@ -41,13 +41,12 @@ def start_stage(section: type[SectionType]) -> tuple[SectionType, "StartedWith"]
     stage = next(n for n, f in Params.model_fields.items() if f.annotation is section)
     all_params = read_params()
     params: SectionType = getattr(all_params, stage)
+    noted = noted_content(stage)
     refuse_named(stage, params)
+    refuse_other_content(stage, params, noted)
     write_section_files(all_params)
     digests = code_digests(stage_code(f"workflow.stages.{stage}", _ROOT), _ROOT)
-    noted = noted_content(stage)
-    started_with = StartedWith(stage, params, noted, section_as_written(stage), digests)
-    started_with()
-    return params, started_with
+    return params, StartedWith(stage, params, noted, section_as_written(stage), digests)
 
 
 @dataclass(frozen=True)
