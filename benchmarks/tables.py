@@ -10,33 +10,27 @@ A place looks like this; what stands in it is made from ``benchmarks/results/NAM
 """
 
 import argparse
-import re
 import sys
 from pathlib import Path
 
 from benchmarks.record import read_record
+from workflow.places import with_places_filled
 
 PAGES = [Path(__file__).with_name(name) for name in ("README.md", "gpu-notes.md")]
 PAGES.append(Path(__file__).parents[1] / "docs" / "scale.md")
 RESULTS = Path(__file__).with_name("results")
 NOT_MEASURED = "*Not measured yet: the command above fills this place.*"
-_PLACE = re.compile(r"(<!-- results: (?P<name>[\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
-
-
-def places(page: str) -> list[str]:
-    """Return the names of the results that a page has a place for."""
-    return [match["name"] for match in _PLACE.finditer(page)]
+MARKER = "results"
 
 
 def filled(page: str, results: Path) -> str:
     """Return a page with every place filled from its result, or said to be empty."""
 
-    def fill(match: re.Match[str]) -> str:
-        path = results / f"{match['name']}.json"
-        text = read_record(path).markdown() if path.is_file() else NOT_MEASURED
-        return f"{match[1]}{text}\n{match[3]}"
+    def text_of(name: str) -> str:
+        path = results / f"{name}.json"
+        return read_record(path).markdown() if path.is_file() else NOT_MEASURED
 
-    return _PLACE.sub(fill, page)
+    return with_places_filled(page, MARKER, text_of)
 
 
 def main() -> None:

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from benchmarks.record import Record, Table, read_record
-from benchmarks.tables import NOT_MEASURED, PAGES, RESULTS, filled, places
+from benchmarks.tables import MARKER, NOT_MEASURED, PAGES, RESULTS, filled
+from workflow.places import places
 
 RECORD = Record(
     command="python -m benchmarks.x",
@@ -68,7 +69,7 @@ class TestPages:
 
     def test_every_result_has_a_place(self) -> None:
         """Nothing kept goes unseen, and no place stands twice."""
-        found = [name for page in PAGES for name in places(page.read_text())]
+        found = [name for page in PAGES for name in places(page.read_text(), MARKER)]
         assert len(found) == len(set(found))
         assert {path.stem for path in RESULTS.glob("*.json")} <= set(found)
 
@@ -76,7 +77,7 @@ class TestPages:
         """Each place stands below the command that fills it."""
         for page in PAGES:
             text = page.read_text()
-            for name in places(text):
+            for name in places(text, MARKER):
                 above = text.partition(f"<!-- results: {name} -->")[0]
                 assert f"--json benchmarks/results/{name}.json" in above
 

@@ -16,12 +16,14 @@ from safetensors.numpy import load_file
 import pconv
 from pconv.unet import PConvUNet
 from pconv.weights import load_weights, save_weights
-from pconv.weights_header import read_about
 from pconv.weights_source import SHIPPED_NAME, VARIABLE
+from workflow.card import MARKER, licences
 from workflow.licensed import PHOTOS_TABLE
 from workflow.networks import weights_file
 from workflow.pairs import write_pairs
-from workflow.ship import MAX_BYTES, Project, largest_change_db, licences
+from workflow.params import read_params
+from workflow.places import places
+from workflow.ship import MAX_BYTES, Project, about_weights, largest_change_db
 
 ROOT = Path(__file__).parents[1]
 SHIPPED = ROOT / "weights"
@@ -58,13 +60,13 @@ def test_licences() -> None:
 
 
 def test_card() -> None:
-    """The card is that of this file."""
+    """`python -m workflow.ship` would write what stands in the card, but for what it measures."""
     card = (SHIPPED / "README.md").read_text()
-    about = read_about(SHIPPED / SHIPPED_NAME)
-    parameters = sum(one.numel() for one in load_weights(SHIPPED / SHIPPED_NAME).parameters())
-    photos = licences(SHIPPED / PHOTOS_TABLE).total()
-    for words in (about["fingerprint"], f"{parameters / 1e6:.2f} million", f"{photos} photographs"):
-        assert words in card
+    masks = read_params(ROOT / "presets/finetune.yaml").masks
+    parts = about_weights(SHIPPED / SHIPPED_NAME, SHIPPED / PHOTOS_TABLE, masks)
+    assert sorted(places(card, MARKER)) == sorted([*parts, "results"])
+    for name, text in parts.items():
+        assert f"<!-- {MARKER}: {name} -->\n{text}\n<!-- end -->" in card
 
 
 def test_half_precision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
