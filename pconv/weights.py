@@ -64,12 +64,13 @@ def save_weights(
         partial.write_bytes(data)
 
 
-def load_weights(path: Path | str | None = None, device: torch.device | str = "cpu") -> UNet:
+def load_weights(weights: Path | str | None = None, device: torch.device | str = "cpu") -> UNet:
     """Build the network a weights file belongs to and give it those weights.
 
     Args:
-        path: A file that :func:`save_weights` wrote; none for what `pconv.inpaint` fills with: the
-            file that ``PCONV_WEIGHTS`` names, or else the weights that ship.
+        weights: A file that :func:`save_weights` wrote, or whatever else
+            `pconv.weights_source.weights_file` finds one by: ``last``, the URI of an MLflow model;
+            none for what `pconv.inpaint` fills with.
         device: Where the network shall be.
 
     Returns:
@@ -80,30 +81,8 @@ def load_weights(path: Path | str | None = None, device: torch.device | str = "c
         WeightsError: If the file is missing, damaged, of another kind or for another network, or
             holds values that are not finite.
     """
-    if path is None:
-        with weights_file() as found:
-            return load_weights(found, device)
-    with opened(path, "pt") as (metadata, file):
-        # Nothing is allocated or drawn at random for weights that the file will bring, however
-        # large a network a foreign header may ask for.
-        with torch.device("meta"):
-            model = _described(path, metadata)
-        model.trained_at_px = _trained_at_px(path, metadata)
-        _check_tensors(path, model, file)
-        wanted = model.state_dict()
-        tensors = {
-            # A copy, or the network would live in the mapped file and change with it. And not in
-            # the dtype of the empty network, which has torch's default one.
-            name: file.get_tensor(name).to(
-                device, torch.float32 if value.is_floating_point() else value.dtype, copy=True
-            )
-            for name, value in wanted.items()
-        }
-    for name, tensor in tensors.items():
-        if not tensor.isfinite().all():
-            raise WeightsError(f"{path}: {name} has values that are not finite; train it anew")
-    model.load_state_dict(tensors, assign=True)
-    return model.eval()
+    with weights_file(weights) as path:
+        return _loaded(path, device)
 
 
 def begin_with(model: UNet, path: Path | str) -> None:
@@ -143,6 +122,30 @@ def unwrapped(model: Callable[..., Any]) -> Callable[..., Any]:
         if isinstance(inner, nn.Module):
             return unwrapped(inner)
     return model
+
+
+def _loaded(path: Path, device: torch.device | str) -> UNet:
+    with opened(path, "pt") as (metadata, file):
+        # Nothing is allocated or drawn at random for weights that the file will bring, however
+        # large a network a foreign header may ask for.
+        with torch.device("meta"):
+            model = _described(path, metadata)
+        model.trained_at_px = _trained_at_px(path, metadata)
+        _check_tensors(path, model, file)
+        wanted = model.state_dict()
+        tensors = {
+            # A copy, or the network would live in the mapped file and change with it. And not in
+            # the dtype of the empty network, which has torch's default one.
+            name: file.get_tensor(name).to(
+                device, torch.float32 if value.is_floating_point() else value.dtype, copy=True
+            )
+            for name, value in wanted.items()
+        }
+    for name, tensor in tensors.items():
+        if not tensor.isfinite().all():
+            raise WeightsError(f"{path}: {name} has values that are not finite; train it anew")
+    model.load_state_dict(tensors, assign=True)
+    return model.eval()
 
 
 def _stored(value: Tensor, dtype: torch.dtype) -> Tensor:

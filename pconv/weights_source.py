@@ -24,11 +24,11 @@ def weights_file(weights: str | Path | None = None) -> Iterator[Path]:
     """Yield the weights file that is meant, for as long as the context lasts.
 
     Args:
-        weights: A file; the URI of an MLflow model or of an artifact of a run (``models:/…``,
-            ``runs:/…``), which is fetched into a temporary folder; ``last`` for those of the last
-            training in the current folder; or none for the file that ``PCONV_WEIGHTS`` names, or
-            else those that ship with the library, or else, where none do, those of the last
-            training.
+        weights: A file; as text also the URI of an MLflow model or of an artifact of a run
+            (``models:/…``, ``runs:/…``), which is fetched into a temporary folder, or ``last`` for
+            those of the last training in the current folder; or none for the file that
+            ``PCONV_WEIGHTS`` names, or else those that ship with the library, or else, where none
+            do, those of the last training.
 
     Raises:
         WeightsError: If there are none.
@@ -40,20 +40,21 @@ def weights_file(weights: str | Path | None = None) -> Iterator[Path]:
         except WeightsError as error:
             raise WeightsError(f"{VARIABLE}: {error}") from error
         return
-    named = None if weights is None else str(weights)
-    if named is None:
+    if weights is None:
         yield shipped_weights() or _last_trained(
             ", or fill without a network: method telea, ns, biharmonic, patchmatch or mean"
         )
-    elif not named:
+    elif isinstance(weights, Path):
+        yield weights
+    elif not weights:
         raise WeightsError("the name of the weights is empty; wanted a file, or none at all")
-    elif named == LAST:
+    elif weights == LAST:
         yield _last_trained()
-    elif named.startswith(_MLFLOW):
+    elif weights.startswith(_MLFLOW):
         with TemporaryDirectory(prefix="pconv-weights-") as folder:
-            yield _fetched(named, Path(folder))
+            yield _fetched(weights, Path(folder))
     else:
-        yield Path(named)
+        yield Path(weights)
 
 
 def shipped_weights() -> Path | None:

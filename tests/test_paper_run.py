@@ -27,7 +27,7 @@ from pconv.weights import load_weights, save_weights
 from pconv.weights_header import read_about
 from pconv.weights_source import SHIPPED_NAME
 from workflow.licensed import COLUMNS
-from workflow.networks import weights_file
+from workflow.networks import network_file
 from workflow.pairs import load_pair, read_pairs
 from workflow.params import read_params
 from workflow.shards import Shard
@@ -428,7 +428,7 @@ class TestShip:
 
     def test_largest_change(self, finished: Project, tmp_path: Path) -> None:
         """What other weights change is the largest change of a kind's mean PSNR in the hole."""
-        source = weights_file("pconv-last", finished.models)
+        source = network_file("pconv-last", finished.models)
         network = load_weights(source)
         with torch.no_grad():
             for value in network.parameters():

@@ -19,7 +19,7 @@ from pconv.weights import load_weights, save_weights
 from pconv.weights_source import SHIPPED_NAME, VARIABLE
 from workflow.card import MARKER, licences
 from workflow.licensed import PHOTOS_TABLE
-from workflow.networks import weights_file
+from workflow.networks import network_file
 from workflow.pairs import write_pairs
 from workflow.params import read_params
 from workflow.places import places
@@ -72,7 +72,7 @@ def test_card() -> None:
 def test_half_precision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What half precision changes is told by its size, up or down; if it is nothing, as nothing."""
     models = tmp_path / "models"
-    weights = weights_file("pconv-last", models)
+    weights = network_file("pconv-last", models)
     torch.manual_seed(0)
     save_weights(weights, PConvUNet(width=2, levels=2), {})
     half = tmp_path / "half.safetensors"
@@ -82,7 +82,7 @@ def test_half_precision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     project = replace(project, models=models, sample=tmp_path / "sample.csv")
 
     def measure(_: Project, folder: Path, __: object) -> dict[str, float]:
-        is_half = weights_file("pconv-last", folder).read_bytes() == half.read_bytes()
+        is_half = network_file("pconv-last", folder).read_bytes() == half.read_bytes()
         return {"ec": 20.0, "or": 21.0} if is_half else {"ec": 20.5, "or": 20.75}
 
     monkeypatch.setattr("workflow.ship._hole_psnr", measure)

@@ -11,7 +11,7 @@ from pconv import baselines
 from pconv.images import Mask, Pixels
 from pconv.unet import Fill, UNet, composite, mirrored
 from pconv.weights import load_weights
-from workflow.networks import MIRRORED, is_network, weights_file
+from workflow.networks import MIRRORED, is_network, network_file
 
 
 def fill_pairs(method: str, models: Path, images: Pixels, masks: Mask) -> Pixels:
@@ -36,7 +36,7 @@ def fill_pairs(method: str, models: Path, images: Pixels, masks: Mask) -> Pixels
 def network_outputs(method: str, models: Path, images: Pixels, masks: Mask) -> Tensor:
     """Return a network's raw output, float32 ``(B, 3, S, S)``, for a batch as in `fill_pairs`."""
     device = default_device()
-    network: Fill = _load(weights_file(method, models), str(device))
+    network: Fill = _load(network_file(method, models), str(device))
     if method.endswith(MIRRORED):
         network = mirrored(network)
     return network(images_01(images).to(device), masks_01(masks).to(device)).float()

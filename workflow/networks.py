@@ -29,7 +29,7 @@ def is_network(method: str) -> bool:
     return _NETWORK.fullmatch(method) is not None
 
 
-def weights_file(method: str, models: Path) -> Path:
+def network_file(method: str, models: Path) -> Path:
     """Return the weights behind ``pconv-last``, ``pconv-last-mirrored`` and their like."""
     kind, which = method.removesuffix(MIRRORED).split("-")
     return models / kind / f"{which}.safetensors"

@@ -36,7 +36,7 @@ from workflow.card import (
 from workflow.command import run_command
 from workflow.fills import fill_pairs, masks_01
 from workflow.licensed import PHOTOS_TABLE
-from workflow.networks import weights_file
+from workflow.networks import network_file
 from workflow.pairs import KINDS, Pair, load_pair, read_pairs
 from workflow.params import read_params
 from workflow.sections import MasksParams
@@ -129,7 +129,7 @@ def largest_change_db(project: Project, half: Path) -> float | None:
     pairs = read_pairs(project.sample)
     with tempfile.TemporaryDirectory() as folder:
         models = Path(folder)
-        target = weights_file(_METHOD, models)
+        target = network_file(_METHOD, models)
         target.parent.mkdir()
         shutil.copyfile(half, target)
         changed = _hole_psnr(project, models, pairs)
@@ -138,7 +138,7 @@ def largest_change_db(project: Project, half: Path) -> float | None:
 
 
 def _trained(project: Project) -> Path:
-    return weights_file(_METHOD, project.models)
+    return network_file(_METHOD, project.models)
 
 
 def _hole_psnr(project: Project, models: Path, pairs: Sequence[Pair]) -> dict[str, float]:

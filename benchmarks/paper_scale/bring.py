@@ -21,7 +21,7 @@ from pconv.errors import DataError
 from pconv.weights import load_weights, save_weights
 from pconv.weights_header import read_about
 from workflow.command import run_command
-from workflow.networks import weights_file
+from workflow.networks import network_file
 from workflow.reporting.provenance import hardware, header_file, versions
 
 PART_BYTES = 16_000_000
@@ -67,7 +67,7 @@ def bring_weights(work: Path, out: Path, method: str) -> list[Path]:
         out: Where to.
         method: ``pconv-last`` or its like.
     """
-    source = weights_file(method, work / "models")
+    source = network_file(method, work / "models")
     with tempfile.TemporaryDirectory() as folder:
         whole = Path(folder) / "half.safetensors"
         save_weights(whole, load_weights(source), read_about(source), torch.float16)

@@ -28,7 +28,7 @@ from pconv.atomic import atomic_file, atomic_folder
 from pconv.errors import DataError, ParameterError
 from pconv.losses import LossWeights
 from workflow.command import run_command
-from workflow.networks import weights_file
+from workflow.networks import network_file
 from workflow.params import read_params
 from workflow.reporting.brief import KINDS_LEGEND, hole_psnr_table
 from workflow.sections import Params, TrainParams
@@ -131,7 +131,7 @@ def gather(files: Iterable[Path], work: Path) -> list[Run]:
         else:
             raise DataError(f"{file}: wanted results-*.tar.gz or *.safetensors.NNN from bring")
     for method, found in parts.items():
-        target = weights_file(method, work / "models")
+        target = network_file(method, work / "models")
         target.parent.mkdir(parents=True, exist_ok=True)
         with atomic_file(target) as partial:
             partial.write_bytes(b"".join(part.read_bytes() for part in found))

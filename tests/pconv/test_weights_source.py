@@ -5,10 +5,12 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import pytest
+import torch
 
 from pconv import weights_source
 from pconv.errors import WeightsError
-from pconv.weights import load_weights
+from pconv.unet import PConvUNet
+from pconv.weights import load_weights, save_weights
 from pconv.weights_source import LAST_TRAINED, SHIPPED_NAME, VARIABLE, weights_file
 
 
@@ -90,6 +92,18 @@ class TestWeightsFile:
         monkeypatch.setenv(VARIABLE, "last")
         with weights_file() as path:
             assert path == LAST_TRAINED
+
+    def test_path(self) -> None:
+        """A path is a file, whatever it is called; only text can mean more."""
+        with weights_file(Path("last")) as path:
+            assert path == Path("last")
+
+    def test_load_weights(self) -> None:
+        """The network of whatever this finds can be had at once."""
+        network = PConvUNet(width=2, levels=2)
+        save_weights(LAST_TRAINED, network)
+        found = load_weights("last").state_dict()
+        assert all(torch.equal(found[name], value) for name, value in network.state_dict().items())
 
     def test_none(self) -> None:
         """Without any the message names the command that makes some and methods that need none."""

@@ -15,7 +15,7 @@ import torch
 from pconv.errors import DataError
 from pconv.images import Mask, Pixels
 from workflow.fills import fill_pairs
-from workflow.networks import is_network, weights_file
+from workflow.networks import is_network, network_file
 from workflow.pairs import Pair, load_pair
 from workflow.reporting.evaluation import Evaluation
 from workflow.reporting.names import OURS, SHOWN_BESIDE, sorted_methods
@@ -211,7 +211,7 @@ def shown_methods(measured: Sequence[str], judge: str, models: Path) -> list[str
     shown = {method for method in measured if method.startswith("pconv-")}
     shown |= set(SHOWN_BESIDE) & set(measured) | {judge}
     networks = {method for method in shown if is_network(method)} - {judge}
-    away = {method for method in networks if not weights_file(method, models).is_file()}
+    away = {method for method in networks if not network_file(method, models).is_file()}
     if away:
         log.warning("%s: no weights of %s; not in the pictures", models, ", ".join(sorted(away)))
     return sorted_methods(shown - away)

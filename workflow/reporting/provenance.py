@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pconv.errors import DataError
 from pconv.weights_header import read_about
-from workflow.networks import CHECKPOINTS, NETWORKS, weights_file
+from workflow.networks import CHECKPOINTS, NETWORKS, network_file
 
 PACKAGES = (
     "torch",
@@ -40,7 +40,7 @@ def weights_about(models: Path) -> dict[str, dict[str, str]]:
     """
     about = {}
     for method in (f"{network}-{end}" for network in NETWORKS for end in CHECKPOINTS):
-        weights = weights_file(method, models)
+        weights = network_file(method, models)
         if weights.is_file():
             about[method] = read_about(weights)
         elif header_file(weights).is_file():

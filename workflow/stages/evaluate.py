@@ -34,7 +34,7 @@ from workflow.fills import (
     to_pixels,
 )
 from workflow.kept import KeptBatches, identity
-from workflow.networks import MIRRORED, is_network, network_names, weights_file
+from workflow.networks import MIRRORED, is_network, network_file, network_names
 from workflow.pairs import Pair, load_pair, mask_file, read_pairs, subset
 from workflow.sections import EvaluateParams
 from workflow.shards import Shard, add_shard_options, chosen_shards, for_each_shard
@@ -172,7 +172,7 @@ def evaluate_shard(
 def _identity(job: Job, plan: Plan) -> str:
     """Return a hash of all that the numbers come from."""
     pairs = [pair for batch in plan.batches for pair in batch]
-    files = [weights_file(method, job.models) for method in plan.methods if is_network(method)]
+    files = [network_file(method, job.models) for method in plan.methods if is_network(method)]
     files += sorted({job.raw / pair.photo for pair in pairs})
     files += sorted({mask_file(pair, job.raw, job.masks) for pair in pairs})
     if Path(job.params.features).is_file():
