@@ -19,7 +19,6 @@ from pconv.cli_errors import EXIT_BAD_INPUT, Commands
 from pconv.cli_options import (
     FILL_HELP,
     MASK_KINDS,
-    METHODS,
     Device,
     Grow,
     Half,
@@ -38,6 +37,7 @@ from pconv.cli_options import (
     Weights,
 )
 from pconv.errors import MaskError, ParameterError, PConvError
+from pconv.method_names import METHODS
 
 if TYPE_CHECKING:
     from pconv.inpainting import Inpainter

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-# Said here again because importing the library takes seconds; a test compares.
-METHODS = ("pconv", "mean", "telea", "ns", "biharmonic", "patchmatch")
+from pconv.method_names import METHODS
+
 MASK_KINDS = ("walk", "strokes", "rectangles", "blocks", "brush", "borders")
 
 FILL_HELP = """Fill the holes of one photo or many.

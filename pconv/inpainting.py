@@ -19,10 +19,10 @@ from numpy.typing import ArrayLike
 from PIL import Image
 
 from pconv.baselines import INPAINT_RADIUS_PX, wanted_one_of
-from pconv.baselines import METHODS as WITHOUT_NETWORK
 from pconv.baselines import fill as fill_without_network
 from pconv.errors import ParameterError, PConvError, ShapeError
 from pconv.images import Mask
+from pconv.method_names import METHODS, NETWORK
 from pconv.network_fill import SMALLEST_WINDOW_PX, NetworkOptions, Weights, network_fill
 from pconv.pictures import Array, Picture, as_array, as_mask, as_rgb, check_range, with_fill
 from pconv.windows import (
@@ -35,9 +35,6 @@ from pconv.windows import (
     from_01,
     paste_enlarged,
 )
-
-NETWORK = "pconv"
-METHODS = (NETWORK, *WITHOUT_NETWORK)
 
 AnyMask = Image.Image | ArrayLike  # ArrayLike is what numpy reads: a torch tensor on the CPU, too
 Masks = Sequence[AnyMask] | Array | torch.Tensor

@@ -8,6 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from pconv.errors import WeightsError
+from pconv.method_names import CLASSICAL
 
 LAST = "last"  # as the name of weights: those of the last training
 LAST_TRAINED = Path("models/pconv/last.safetensors")
@@ -42,7 +43,7 @@ def weights_file(weights: str | Path | None = None) -> Iterator[Path]:
         return
     if weights is None:
         yield shipped_weights() or _last_trained(
-            ", or fill without a network: method telea, ns, biharmonic, patchmatch or mean"
+            f", or fill without a network: method {', '.join(CLASSICAL)}"
         )
     elif isinstance(weights, Path):
         yield weights

@@ -11,11 +11,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pconv.errors import DataError
+from pconv.method_names import CLASSICAL
 from pconv.unet import UNet
-from workflow.pairs import KINDS
+from workflow.mask_kinds import KINDS
 from workflow.places import places, with_places_filled
 from workflow.reporting.brief import KINDS_LEGEND, hole_psnr_table
-from workflow.reporting.names import ALL, CLASSICAL, OURS
+from workflow.reporting.names import ALL, OURS
 from workflow.run_files import LOSS_WEIGHT
 from workflow.sections import MasksParams
 

@@ -10,10 +10,8 @@ from pconv.atomic import atomic_file
 from pconv.errors import DataError
 from pconv.images import Mask, Pixels, check_mask_size, read_image, read_mask
 from pconv.resizing import fit_image, fit_mask
+from workflow.mask_kinds import KINDS, RAW_KINDS
 
-RAW_KINDS = ("ec", "or")  # masks that belong to one photo and lie beside it in data/raw
-GENERATED_KINDS = ("walk", "strokes", "rectangles")  # masks drawn by the masks stage
-KINDS = RAW_KINDS + GENERATED_KINDS
 MAX_SIZE_PX = 4096  # the largest that masks.size_px may be
 
 

@@ -8,9 +8,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from pconv.method_names import ClassicalName
+from workflow.mask_kinds import GENERATED_KINDS
 from workflow.sources.names import without_control
-
-_SAMPLED_KINDS = ("walk", "strokes", "rectangles")  # as workflow.pairs, which imports too much
 
 Seed = Annotated[int, Field(ge=0, lt=2**32, description="Seed of every draw of this stage.")]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -20,7 +20,6 @@ Epochs = Annotated[int, Field(gt=0, le=1_000_000)]
 Batch = Annotated[int, Field(gt=0, le=65_536)]
 NonNegative = Annotated[int, Field(ge=0)]
 SizePx = Annotated[int, Field(ge=16, le=4096, description="Side of the square pictures, pixels.")]
-Classical = Literal["mean", "telea", "ns", "biharmonic", "patchmatch"]
 Network = Literal["pconv-first", "pconv-last", "plain-first", "plain-last"]
 Sha256 = Annotated[
     str, Field(pattern="^([0-9a-f]{64})?$", description="SHA-256 of the archive; empty: any.")
@@ -320,10 +319,12 @@ class SampleParams(Section):
 class EvaluateParams(Section):
     """Which methods are measured, and on how many pairs; the trained networks always are."""
 
-    methods: list[Classical] = Field(description="Classical methods measured on every pair.")
-    slow_methods: list[Classical] = Field(description="Classical methods measured on fewer pairs.")
+    methods: list[ClassicalName] = Field(description="Classical methods measured on every pair.")
+    slow_methods: list[ClassicalName] = Field(
+        description="Classical methods measured on fewer pairs."
+    )
     slow_pairs: Annotated[NonNegative, Field(description="Pairs for slow_methods, at most.")]
-    vgg_methods: list[Classical | Network] = Field(
+    vgg_methods: list[ClassicalName | Network] = Field(
         description="Methods whose perceptual and style loss, and so the total, are taken."
     )
     vgg_pairs: Annotated[NonNegative, Field(description="Pairs for vgg_methods, at most.")]
@@ -384,10 +385,10 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _there_are_masks(self) -> "Params":
-        missing = [kind for kind in _SAMPLED_KINDS if kind not in self.masks.kinds]
+        missing = [kind for kind in GENERATED_KINDS if kind not in self.masks.kinds]
         if self.sample.pairs_per_generated_kind and missing:
             raise ValueError(
                 f"masks.kinds lacks {', '.join(missing)} but sample.pairs_per_generated_kind is "
-                f"{self.sample.pairs_per_generated_kind}; it asks for {', '.join(_SAMPLED_KINDS)}"
+                f"{self.sample.pairs_per_generated_kind}; it asks for {', '.join(GENERATED_KINDS)}"
             )
         return self

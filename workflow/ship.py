@@ -36,8 +36,9 @@ from workflow.card import (
 from workflow.command import run_command
 from workflow.fills import fill_pairs, masks_01
 from workflow.licensed import PHOTOS_TABLE
+from workflow.mask_kinds import KINDS
 from workflow.networks import network_file
-from workflow.pairs import KINDS, Pair, load_pair, read_pairs
+from workflow.pairs import Pair, load_pair, read_pairs
 from workflow.params import read_params
 from workflow.sections import MasksParams
 

@@ -22,7 +22,8 @@ from pconv.augment import reduced, useful_side_px
 from pconv.errors import DataError
 from pconv.images import read_image
 from workflow.command import run_command
-from workflow.pairs import RAW_KINDS, read_pairs
+from workflow.mask_kinds import RAW_KINDS
+from workflow.pairs import read_pairs
 from workflow.params import read_params
 from workflow.stages.augment import ranges_of, training_photos
 

@@ -32,7 +32,8 @@ from pconv.images import read_mask
 from pconv.stopping import EXIT_OUT_OF_TIME
 from workflow.command import run_command
 from workflow.graph import Stage, load_stages
-from workflow.pairs import GENERATED_KINDS, read_pairs
+from workflow.mask_kinds import GENERATED_KINDS
+from workflow.pairs import read_pairs
 from workflow.params import read_params
 from workflow.plain_yaml import parse_plain_yaml, read_plain_yaml
 from workflow.reporting.provenance import dvc_hash

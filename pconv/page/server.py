@@ -27,7 +27,8 @@ from pconv.errors import WeightsError
 from pconv.fill_files import fill_file, result_path
 from pconv.hole_marks import HoleMarks
 from pconv.images import opened_image
-from pconv.inpainting import NETWORK, Inpainter
+from pconv.inpainting import Inpainter
+from pconv.method_names import CLASSICAL, NETWORK
 from pconv.page.guard import Guard
 from pconv.page.uploads import Form, Limits, read_form
 from pconv.photo_files import BECOME_RGB, read_photo, write_photo
@@ -46,15 +47,15 @@ _TYPES: Final = {
     ".tif": "image/tiff",
     ".tiff": "image/tiff",
 }
-METHOD_WORDS: Final = {
-    "pconv": ("Network", "learned from photos; for large holes"),
-    "patchmatch": ("PatchMatch", "copies texture from elsewhere"),
-    "biharmonic": ("Biharmonic", "smooth; slow on large holes"),
-    "telea": ("Telea", "quick, for scratches and spots"),
-    "ns": ("Navier-Stokes", "quick, for scratches and spots"),
-    "mean": ("Mean colour", "one flat colour"),
+USE_OF_METHOD: Final = {
+    NETWORK: "learned from photos; for large holes",
+    "patchmatch": "copies texture from elsewhere",
+    "biharmonic": "smooth; slow on large holes",
+    "telea": "quick, for scratches and spots",
+    "ns": "quick, for scratches and spots",
+    "mean": "one flat colour",
 }
-"""The methods as the page lists them: title, and what it is good for."""
+"""What each method is good for, in the order of the page."""
 
 
 class Settings(NamedTuple):
@@ -124,10 +125,10 @@ class Page:
 
     async def methods(self, request: Request) -> Response:
         """Answer with the methods, what one of them lacks, and the limits of uploads."""
-        missing = {NETWORK: self._missing_weights()}
+        missing, titles = {NETWORK: self._missing_weights()}, {NETWORK: "Network"} | CLASSICAL
         methods = [
-            {"name": name, "title": title, "use": use, "missing": missing.get(name)}
-            for name, (title, use) in METHOD_WORDS.items()
+            {"name": name, "title": titles[name], "use": use, "missing": missing.get(name)}
+            for name, use in USE_OF_METHOD.items()
         ]
         return JSONResponse({"methods": methods, "max_bytes": self._settings.limits.bytes})
 

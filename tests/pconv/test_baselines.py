@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from typing import get_args
 
 import cv2
 import numpy as np
@@ -13,10 +14,17 @@ from skimage.restoration import inpaint_biharmonic
 
 from pconv.baselines import METHODS, fill
 from pconv.errors import ImageError, MaskError, ParameterError, ShapeError
+from pconv.method_names import CLASSICAL, ClassicalName
 from tests.strategies import known_masks, photos
 
 Pixels = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
+
+
+def test_names() -> None:
+    """There is a function for every name, and a name for every function; `sections` knows them."""
+    assert tuple(METHODS) == tuple(CLASSICAL) == get_args(ClassicalName)
+
 
 every_method = pytest.mark.parametrize("name", METHODS)
 # Enough to meet holes at borders and corners, few enough for the slowest method.

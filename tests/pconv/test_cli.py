@@ -16,9 +16,8 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 import pconv as library
-from pconv import inpainting
 from pconv.cli import app
-from pconv.cli_options import MASK_KINDS, METHODS
+from pconv.cli_options import MASK_KINDS
 from pconv.images import read_image, read_mask
 from pconv.unet import PConvUNet
 from pconv.weights import save_weights
@@ -281,10 +280,6 @@ class TestHelp:
     def test_version(self) -> None:
         """`pconv --version` and the package tell the version that is installed."""
         assert pconv("--version").output.strip() == version("pconv") == library.__version__
-
-    def test_methods(self) -> None:
-        """The methods named in the help are those there are."""
-        assert METHODS == inpainting.METHODS
 
     def test_quick(self) -> None:
         """Help and completion do not load the network's library."""

@@ -35,7 +35,7 @@ from pconv.fill_files import fill_file
 from pconv.hole_marks import HoleMarks
 from pconv.inpainting import METHODS, Inpainter
 from pconv.page import server
-from pconv.page.server import METHOD_WORDS
+from pconv.page.server import USE_OF_METHOD
 from pconv.page.uploads import Limits
 from pconv.photo_files import Photo, write_photo
 from pconv.unet import PConvUNet
@@ -191,7 +191,7 @@ class TestMethods:
 
     def test_order(self) -> None:
         """The network comes first."""
-        assert next(iter(METHOD_WORDS)) == "pconv"
+        assert next(iter(USE_OF_METHOD)) == "pconv"
 
 
 class TestView:

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from pconv.errors import DataError
 from pconv.images import write_image, write_mask
-from workflow.pairs import KINDS, Pair, load_pair, mask_file, read_pairs, write_pairs
+from workflow.mask_kinds import KINDS
+from workflow.pairs import Pair, load_pair, mask_file, read_pairs, write_pairs
 
 text = st.text(st.characters(blacklist_categories=["Cs", "Cc"]), min_size=1, max_size=9)
 path = text.filter(lambda name: not {".", ".."} & set(name.split("/")) and name.strip("/") == name)

@@ -8,8 +8,6 @@ import pytest
 import yaml
 
 from pconv.errors import ParameterError
-from workflow import sections
-from workflow.pairs import GENERATED_KINDS
 from workflow.params import read_params, write_section_files
 from workflow.presets import PRESETS, use_preset
 from workflow.sections import Params, Section
@@ -79,11 +77,6 @@ def test_descriptions() -> None:
         fields = section.annotation.model_fields.items()
         silent = [key for key, field in fields if not field.description]
         assert not silent, f"{name}: {', '.join(silent)}"
-
-
-def test_sampled_kinds() -> None:
-    """The kinds that masks.kinds must name are those that the sample is drawn of."""
-    assert sections._SAMPLED_KINDS == GENERATED_KINDS
 
 
 class TestReadParams:

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from pconv.errors import DataError, ParameterError
 from pconv.images import read_mask, write_image, write_mask
 from tests.overtaken import refuse
-from workflow.pairs import GENERATED_KINDS, Pair, largest_remainder, load_pair, read_pairs
+from workflow.mask_kinds import GENERATED_KINDS
+from workflow.pairs import Pair, largest_remainder, load_pair, read_pairs
 from workflow.sections import SampleParams
 from workflow.stages.sample import draw_generated, draw_stratified, sample
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pconv.errors import DataError
 from workflow.command import run_command
-from workflow.pairs import KINDS
+from workflow.mask_kinds import KINDS
 from workflow.reporting.names import method_label
 from workflow.reporting.provenance import weights_about
 

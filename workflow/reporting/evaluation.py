@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from pconv.errors import DataError
-from workflow.pairs import KINDS
+from workflow.mask_kinds import KINDS
 from workflow.reporting.names import (
     BUCKET_EDGES,
     BUCKETS,

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
+from pconv.method_names import CLASSICAL
 from workflow.networks import CHECKPOINTS, MIRRORED, NETWORKS, is_network
 
 DECIBEL = "dB"
@@ -54,13 +55,6 @@ METRICS = (
 METRIC_OF = {metric.column: metric for metric in METRICS}
 
 NETWORK_LABELS = {"pconv": "PConv", "plain": "Plain convolution"}
-CLASSICAL = {
-    "mean": "Mean of the known",
-    "telea": "Telea",
-    "ns": "Navier-Stokes",
-    "biharmonic": "Biharmonic",
-    "patchmatch": "PatchMatch",
-}
 _ENDS = (*CHECKPOINTS, f"{CHECKPOINTS[-1]}{MIRRORED}")
 METHODS = (*(f"{network}-{end}" for network in NETWORKS for end in _ENDS), *CLASSICAL)
 OURS = "pconv-last"

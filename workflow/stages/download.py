@@ -12,7 +12,7 @@ from pathlib import Path
 from pconv.atomic import atomic_folder
 from pconv.errors import DataError
 from workflow.command import run_command
-from workflow.pairs import RAW_KINDS
+from workflow.mask_kinds import RAW_KINDS
 from workflow.sections import DownloadParams
 from workflow.sources.account import Account
 from workflow.sources.archives import Limits

@@ -20,15 +20,8 @@ from pconv.images import read_image, read_mask
 from pconv.resizing import fit_mask
 from workflow.command import run_command
 from workflow.kinds_table import KINDS_FILE, read_kinds
-from workflow.pairs import (
-    GENERATED_KINDS,
-    RAW_KINDS,
-    Pair,
-    check_mask_of,
-    largest_remainder,
-    mask_file,
-    write_pairs,
-)
+from workflow.mask_kinds import GENERATED_KINDS, RAW_KINDS
+from workflow.pairs import Pair, check_mask_of, largest_remainder, mask_file, write_pairs
 from workflow.parallel import map_items
 from workflow.sections import SampleParams
 from workflow.shard_files import shard_files

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.workflow.reporting.project import METHODS, Project, make_project, stub_fill
-from workflow.pairs import KINDS
+from workflow.mask_kinds import KINDS
 from workflow.reporting import examples, gallery
 from workflow.reporting.page import Shown
 

@@ -7,7 +7,7 @@ import pytest
 
 from pconv.errors import DataError
 from tests.workflow.reporting.project import METHODS, PHOTOS, Project
-from workflow.pairs import KINDS
+from workflow.mask_kinds import KINDS
 from workflow.reporting.evaluation import IDENTICAL_DB, read_evaluation
 
 
