@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from pconv.errors import DataError, ParameterError
+from workflow.dvc_hash import dvc_hash
 from workflow.graph import Stage, all_outputs, is_result
 from workflow.params import PARAMS_FILE
 from workflow.plain_yaml import read_plain_yaml
-from workflow.reporting.provenance import dvc_hash
 from workflow.sections import Params
 
 log = logging.getLogger(__name__)

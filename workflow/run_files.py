@@ -16,11 +16,11 @@ from pydantic import ValidationError
 from pconv.errors import DataError, PConvError
 from pconv.weights_header import read_about
 from workflow.code import is_code
+from workflow.dvc_hash import dvc_hash
 from workflow.dvc_record import DVC_RECORD, is_there, recorded_section, recorded_stages
 from workflow.graph import DVC_FILE, load_stages
 from workflow.networks import NETWORKS
 from workflow.params import read_params
-from workflow.reporting.provenance import dvc_hash
 from workflow.sections import Params, TrainParams
 
 log = logging.getLogger(__name__)

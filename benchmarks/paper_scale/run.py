@@ -31,12 +31,12 @@ from pconv.errors import DataError, ParameterError
 from pconv.images import read_mask
 from pconv.stopping import EXIT_OUT_OF_TIME
 from workflow.command import run_command
+from workflow.dvc_hash import dvc_hash
 from workflow.graph import Stage, load_stages
 from workflow.mask_kinds import GENERATED_KINDS
 from workflow.pairs import read_pairs
 from workflow.params import read_params
 from workflow.plain_yaml import parse_plain_yaml, read_plain_yaml
-from workflow.reporting.provenance import dvc_hash
 
 ROOT = Path(__file__).parents[2]
 STAGES = ("augment", "masks", "train", "evaluate")

@@ -9,10 +9,10 @@ from dvc.schema import COMPILED_LOCKFILE_SCHEMA
 from dvc.utils.serialize import dump_yaml
 
 from tests.project_copy import ROOT
+from workflow.dvc_hash import dvc_hash
 from workflow.dvc_record import recorded_section, recorded_stages, tell_unrecorded
 from workflow.graph import all_outputs, load_stages
 from workflow.params import read_params
-from workflow.reporting.provenance import dvc_hash
 
 OWN = ROOT / "dvc.lock"
 OWN_PARAMS = ROOT / "presets/tiny.yaml"

@@ -20,8 +20,8 @@ from pconv.images import read_image, read_mask
 from pconv.unet import PConvUNet
 from pconv.weights import save_weights
 from workflow import mlflow_store, run_files, tracking
+from workflow.dvc_hash import dvc_hash
 from workflow.params import read_params
-from workflow.reporting.provenance import dvc_hash
 from workflow.run_files import SCORE, SCORED_ON, finished_trainings
 
 pytestmark = pytest.mark.filterwarnings("ignore::Warning")  # MLflow's and SQLAlchemy's own

@@ -15,6 +15,7 @@ import pandas as pd
 
 from pconv.atomic import atomic_file, atomic_folder
 from workflow.command import run_command
+from workflow.dvc_hash import dvc_hash
 from workflow.pairs import read_pairs
 from workflow.reporting import gallery, provenance, tables
 from workflow.reporting.charts import share_csv
@@ -232,7 +233,7 @@ def _facts(
     paths = {field.name: getattr(inputs, field.name) for field in fields(inputs)}
     return {
         "Data, as in dvc.lock": {
-            f"{path.as_posix()}{'/' if path.is_dir() else ''}": provenance.dvc_hash(path)
+            f"{path.as_posix()}{'/' if path.is_dir() else ''}": dvc_hash(path)
             for path in paths.values()
         },
         **{f"Weights {method}": dict(sorted(words.items())) for method, words in about.items()},

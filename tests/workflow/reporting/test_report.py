@@ -25,8 +25,9 @@ from tests.workflow.reporting.project import (
     make_project,
     stub_fill,
 )
+from workflow.dvc_hash import dvc_hash
 from workflow.pairs import read_pairs, write_pairs
-from workflow.reporting import examples, gallery, provenance
+from workflow.reporting import examples, gallery
 from workflow.reporting.names import METRICS
 from workflow.reporting.statistics import MIN_PHOTOS
 from workflow.stages.report import Inputs, Outputs, main, write_report
@@ -107,7 +108,7 @@ class TestWriteReport:
         assert (
             "tags.fingerprint = &#39;f1e2d3&#39;" in page or "tags.fingerprint = 'f1e2d3'" in page
         )
-        assert provenance.dvc_hash(reported.inputs.evaluation) in page
+        assert dvc_hash(reported.inputs.evaluation) in page
 
     def test_pictures_hold_no_metadata(self, reported: Project) -> None:
         """No version and no date is written into a picture."""

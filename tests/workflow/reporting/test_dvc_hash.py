@@ -1,4 +1,4 @@
-"""Hashes of what a report is made from."""
+"""The hash under which DVC records files and folders."""
 
 from pathlib import Path
 
@@ -6,13 +6,13 @@ import pytest
 
 from pconv.errors import DataError
 from tests.workflow.reporting.project import Project
-from workflow.reporting import provenance
+from workflow.dvc_hash import dvc_hash
 
 
-class TestProvenance:
-    """Hashes."""
+class TestDvcHash:
+    """`dvc_hash`."""
 
-    def test_dvc_hash(self, project: Project) -> None:
+    def test_values(self, project: Project) -> None:
         """Files and folders hash to what DVC records for them."""
         localfs = pytest.importorskip("dvc_objects.fs.local")
         build = pytest.importorskip("dvc_data.hashfile.build").build
@@ -20,14 +20,14 @@ class TestProvenance:
         files = localfs.LocalFileSystem()
         odb = database(files, str(project.root / "cache"))
         (project.root / "raw/.snakemake_timestamp").touch()
-        ours = provenance.dvc_hash(project.root / "raw")
+        ours = dvc_hash(project.root / "raw")
         (project.root / "raw/.snakemake_timestamp").unlink()
         for name, found in (("raw", ours), ("sample.csv", None)):
             path = project.root / name
             _, _, built = build(odb, str(path), files, "md5", dry_run=True)
-            assert (found or provenance.dvc_hash(path)) == built.hash_info.value
+            assert (found or dvc_hash(path)) == built.hash_info.value
 
-    def test_missing_raises(self, tmp_path: Path) -> None:
+    def test_raises(self, tmp_path: Path) -> None:
         """What is not there has no hash."""
         with pytest.raises(DataError, match="not found"):
-            provenance.dvc_hash(tmp_path / "nothing")
+            dvc_hash(tmp_path / "nothing")
