@@ -6,6 +6,7 @@ the rest as well: then both fail. And who finds no run and makes one takes two s
 """
 
 import fcntl
+import json
 import logging
 import os
 import shutil
@@ -27,6 +28,8 @@ log = logging.getLogger(__name__)
 EXPERIMENT = "pconv"
 DESCRIPTION = "mlflow.note.content"  # the tag
 BEST = "best"  # the alias
+_EVALUATION, _PARENT = "evaluation", "mlflow.parentRunId"  # tags
+_NAMED_CHANGES = 3
 _SQLITE = "sqlite:///"
 _DEFAULT_STORE = f"{_SQLITE}mlflow.db"
 _SETTINGS = {
@@ -110,6 +113,35 @@ def experiment_id(client: Any) -> str:
     if beside and is_local_uri(experiment.artifact_location):
         _tell_if_moved(Path(local_file_uri_to_path(experiment.artifact_location)), beside.parent)
     return str(experiment.experiment_id)
+
+
+def run_with(client: Any, experiment: str, name: str, tags: Mapping[str, str]) -> Any:
+    """Return the run that has these tags, which is made, with that name, if there is none."""
+    query = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
+    found = client.search_runs([experiment], query, max_results=1)
+    return found[0] if found else client.create_run(experiment, tags=tags, run_name=name)
+
+
+def run_of_evaluation(client: Any, training: Any, parameters: Mapping[str, str]) -> Any:
+    """Return the run of an evaluation: the training's own for its first, else one below that.
+
+    Args:
+        client: Of the store.
+        training: The training's run.
+        parameters: With which it was measured. Those of a run stay: an evaluation with others is
+            another.
+    """
+    digest = sha256(json.dumps(parameters, sort_keys=True).encode())
+    first = training.data.tags.get(_EVALUATION)
+    if first is None:
+        client.set_tag(training.info.run_id, _EVALUATION, digest)
+    if first in (None, digest):
+        return training
+    known = training.data.params
+    changed = [f"{key}={value}" for key, value in parameters.items() if known.get(key) != value]
+    name = " ".join(["evaluation", *changed[:_NAMED_CHANGES]])
+    tags = {_PARENT: training.info.run_id, _EVALUATION: digest}
+    return run_with(client, training.info.experiment_id, name, tags)
 
 
 def register_model(

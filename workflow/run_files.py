@@ -38,7 +38,6 @@ _MAKER = {
     "report.dvc.lock.sha256": "dvc.lock.sha256",
 }
 MAKER = tuple(_MAKER)
-_MEASURED = ("sample.", "evaluate.")  # tags of what decides numbers; the report's only shows them
 _HELD_OUT = (Path("data/raw/valid/gt"), Path("data/masks/held_out"))
 
 
@@ -216,29 +215,6 @@ def report_provenance() -> dict[str, str]:
     """
     found = provenance()
     return {tag: found[key] for tag, key in _MAKER.items() if key in found}
-
-
-def tell_replaced(
-    run: str, there: Mapping[str, str], new: Mapping[str, str], maker: Mapping[str, str]
-) -> None:
-    """Warn where the numbers of an evaluation replace those of another, of other hands or code.
-
-    Args:
-        run: The name of their run.
-        there: Its tags.
-        new: Those that say how the new numbers were measured.
-        maker: Those that say who did, as far as that is known.
-    """
-    was = [f"{key}={there[key]}" for key in new if key in there and there[key] != new[key]]
-    was = [words for words in was if words.startswith(_MEASURED)]
-    by = [there.get(key, "unknown") for key in MAKER[:2]]
-    if was and by != [maker.get(key) for key in MAKER[:2]]:
-        log.warning(
-            "%s: these numbers replace those of an evaluation with %s (by: %s, commit: %s); MLflow "
-            "shows one evaluation of a training, so to keep both log one to another store "
-            "(MLFLOW_TRACKING_URI)",
-            *(run, " ".join(was)[:200], *by),
-        )
 
 
 def _recorded_sections(now: Mapping[str, Any]) -> dict[str, Any]:

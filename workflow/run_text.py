@@ -24,9 +24,9 @@ _LAST = ("train/phase", "train/learning_rate")
 _HEADLINE, _VALUES = "headline", "values"
 
 ABOUT_EXPERIMENT = """Image inpainting with partial convolutions: one run is one training and its \
-evaluation. Tick two runs and *Compare*: the parameters that differ, the curves over each other, \
-the network's numbers over all kinds of holes, `headline/METRIC`, and every number of the report, \
-`values/METHOD/KIND/METRIC`."""
+evaluation; evaluated again with other parameters, it has a run below for that. Tick two runs and \
+*Compare*: the parameters that differ, the curves over each other, the network's numbers over all \
+kinds of holes, `headline/METRIC`, and every number of the report, `values/METHOD/KIND/METRIC`."""
 ABOUT_MODEL = """Fills the holes of photographs: `pconv fill photo.jpg --mask mask.png --weights \
 models:/{name}@best -o filled.png`. The alias `best` is at the version with the highest PSNR in \
 the holes of the held-out pairs."""

@@ -2,9 +2,12 @@
 
 A run is found again by its fingerprint (the hash of what was trained on which data), so a
 training that was interrupted, and the report that comes after it, write into the run that was
-opened first, and no run id is an output of the pipeline. Nothing here fails a stage or holds it
-up: messages go through an `Outbox`. What does not get through is delivered by the stage report,
-or by ``python -m workflow.tracking sync``: from the files, and nothing twice.
+opened first, and no run id is an output of the pipeline. A training that is evaluated again, with
+other parameters, gets a run below its own for that, so that the two can be compared.
+
+Nothing here fails a stage or holds it up: messages go through an `Outbox`. What does not get
+through is delivered by the stage report, or by ``python -m workflow.tracking sync``: from the
+files, and nothing twice.
 
 Besides this module only `workflow.mlflow_store` and `workflow.serving` import MLflow.
 """
@@ -29,6 +32,8 @@ from workflow.mlflow_store import (
     DESCRIPTION,
     experiment_id,
     register_model,
+    run_of_evaluation,
+    run_with,
     sole_writer,
     store_client,
     tell_undelivered,
@@ -47,7 +52,6 @@ from workflow.run_files import (
     provenance,
     report_provenance,
     sha256,
-    tell_replaced,
 )
 from workflow.run_text import (
     Record,
@@ -71,9 +75,10 @@ _REPORT_FILES = ["index.html", "table.md", "table.csv", _METRICS, _HEADLINE]
 _REPORT_FILES += ["curves.csv", "figures"]
 _TABLE = "table.json"  # in the form in which MLflow shows tables
 _NOTE_HASH = "note.sha256"
-# Sections of params.yaml that say how a training is measured. It may be measured again with others,
-# and MLflow keeps a parameter's first value for good; so they are tags.
-_MEASURING = ("sample", "evaluate", "report")
+# Sections of params.yaml that say how a training is measured, and that are another evaluation's
+# where they differ; and one that says how that is shown. It may be shown again in another way, and
+# MLflow keeps a parameter's first value for good; so the last one's values are tags.
+_MEASURED, _SHOWN = ("sample", "evaluate"), "report"
 
 
 def _posted(
@@ -97,14 +102,17 @@ class Run:
         is_delivered: Whether all has arrived; known after `close`.
     """
 
-    def __init__(self, fingerprint: str, name: str, *, is_training: bool) -> None:
+    def __init__(
+        self, fingerprint: str, name: str, *, is_training: bool, evaluation: Mapping[str, str] = {}
+    ) -> None:
         self.is_delivered = False
         self._client: Any = None
         self._id = self._experiment = ""
         self._ended_at = 0
         self._is_training = is_training
         self._machine: Any = None
-        self._outbox = Outbox(partial(self._open, fingerprint, name), tell=tell_undelivered)
+        opened = partial(self._open, fingerprint, name, evaluation)
+        self._outbox = Outbox(opened, tell=tell_undelivered)
 
     @_posted
     def log_params(self, params: Mapping[str, object]) -> None:
@@ -139,12 +147,7 @@ class Run:
         self._send([(step, n) for step, n in rows if n.get(_WITNESS) != there.get(step, np.nan)])
 
     @_posted
-    def log_numbers(
-        self,
-        values: Mapping[str, object],
-        how: Mapping[str, object] = {},
-        maker: Mapping[str, str] = {},
-    ) -> None:
+    def log_numbers(self, values: Mapping[str, object], maker: Mapping[str, str] = {}) -> None:
         """Log nested numbers flattened, as ``a/b/c``; text, nulls and infinities are left out.
 
         MLflow forgets no number, so one of another measurement that has no successor among these
@@ -152,18 +155,16 @@ class Run:
 
         Args:
             values: The numbers.
-            how: Sections of ``params.yaml`` that they were measured with.
             maker: `report_provenance`, or nothing where it is not known who measured them.
         """
-        run, new = self._client.get_run(self._id), texts(how)
-        tell_replaced(run.info.run_name, run.data.tags, new, maker)
+        run = self._client.get_run(self._id)
         changed = changed_numbers(run.data.metrics, values)
         # First, so that at no time the numbers of one stand beside the name of another.
         for key in MAKER if changed or maker else ():
             if key in run.data.tags:
                 self._client.delete_tag(self._id, key)
         self._send([(0, changed)])
-        self._set_tags({**new, **maker})
+        self._set_tags(maker)
 
     @_posted
     def log_picture(self, name: str, image: NDArray[np.uint8], epoch: int) -> None:
@@ -236,24 +237,18 @@ class Run:
         self._finish(status)
         self.is_delivered = self._outbox.close()
 
-    def _open(self, fingerprint: str, name: str) -> None:
+    def _open(self, fingerprint: str, name: str, evaluation: Mapping[str, str]) -> None:
         # Else two processes look for it, find none and open one each.
         with sole_writer():
-            self._find_or_create(store_client(), fingerprint, name)
-
-    def _find_or_create(self, client: Any, fingerprint: str, name: str) -> None:
-        self._experiment = experiment_id(client)
-        query = f"tags.fingerprint = '{fingerprint}'"
-        found = client.search_runs([self._experiment], query, max_results=1)
-        if found:
-            info = found[0].info
+            client = store_client()
+            self._experiment = experiment_id(client)
+            run = run_with(client, self._experiment, name, {"fingerprint": fingerprint})
             if self._is_training:
-                client.update_run(info.run_id, status="RUNNING")
-        else:
-            tags = {"fingerprint": fingerprint}
-            info = client.create_run(self._experiment, tags=tags, run_name=name).info
+                client.update_run(run.info.run_id, status="RUNNING")
+            if evaluation:
+                run = run_of_evaluation(client, run, evaluation)
         # How long a training took that nobody saw is not known: no time at all, in MLflow.
-        self._id, self._ended_at = info.run_id, info.end_time or info.start_time
+        self._id, self._ended_at = run.info.run_id, run.info.end_time or run.info.start_time
         self._client = client
 
     @_posted
@@ -280,15 +275,19 @@ class Run:
 
 
 @contextmanager
-def open_run(fingerprint: str, name: str, *, is_training: bool = True) -> Iterator[Run]:
+def open_run(
+    fingerprint: str, name: str, *, is_training: bool = True, evaluation: Mapping[str, str] = {}
+) -> Iterator[Run]:
     """Open the run of this fingerprint, or go on in it, and close it with how the block ended.
 
     Args:
         fingerprint: Of the run.
         name: Of a run that is not there yet.
         is_training: Whether the time it takes is that of the run; else something is added to it.
+        evaluation: Parameters with which the training was measured. The first evaluation of a
+            training is in its run; others, with other parameters, are in runs below it.
     """
-    run = Run(fingerprint, name, is_training=is_training)
+    run = Run(fingerprint, name, is_training=is_training, evaluation=evaluation)
     try:
         yield run
     except (SystemExit, KeyboardInterrupt):
@@ -346,30 +345,41 @@ def log_report(models: Path = MODELS, reports: Path = REPORTS, *, is_new: bool =
 
 
 def _log_finished(training: Trained, reports: Path | None, maker: Mapping[str, str]) -> bool:
-    text = partial(description, training.params, training.fingerprint)
+    text = description(training.params, training.fingerprint)
     with open_run(training.fingerprint, _name(training), is_training=False) as run:
         _log_training(run, training)
         run.log_epochs(*training.records)
         run.log_files(training.log, folder="models")
-        if reports is not None:
-            tree = training.params_tree()
-            how = {name: tree[name] for name in _MEASURING if name in tree}
-            metrics, headline = reports / _METRICS, reports / _HEADLINE
-            text = partial(text, table=hole_psnr_table(metrics, training.folder.parent))
-            run.log_data("evaluation", partial(data_of, "sample", made=True))
-            run.log_numbers(measured_numbers(_json(metrics), _json(headline)), how, maker)
-            run.log_table(reports / "table.csv")
-            found = [reports / name for name in _REPORT_FILES if (reports / name).exists()]
-            run.log_files(*found, folder="report")
-        run.describe(text(has_report=reports is not None))
-        run.log_model(training.weights, training.model_name, text(), training.scores())
+        if reports is None:
+            run.describe(text)
+        run.log_model(training.weights, training.model_name, text, training.scores())
+    return run.is_delivered and (reports is None or _log_evaluation(training, reports, maker))
+
+
+def _log_evaluation(training: Trained, reports: Path, maker: Mapping[str, str]) -> bool:
+    tree = training.params_tree()
+    shown = {_SHOWN: tree.pop(_SHOWN)} if _SHOWN in tree else {}
+    evaluation = texts({name: tree[name] for name in _MEASURED if name in tree})
+    metrics, headline = reports / _METRICS, reports / _HEADLINE
+    fingerprint, name = training.fingerprint, _name(training)
+    with open_run(fingerprint, name, is_training=False, evaluation=evaluation) as run:
+        run.log_params(tree)
+        run.log_tags({"kind": training.kind, **texts(shown)})
+        run.log_data("evaluation", partial(data_of, "sample", made=True))
+        run.log_numbers(measured_numbers(_json(metrics), _json(headline)), maker)
+        run.log_table(reports / "table.csv")
+        found = [reports / name for name in _REPORT_FILES if (reports / name).exists()]
+        run.log_files(*found, folder="report")
+        table = hole_psnr_table(metrics, training.folder.parent)
+        run.describe(description(training.params, fingerprint, table=table, has_report=True))
     return run.is_delivered
 
 
 def _log_training(run: Run, training: Training) -> None:
     run.log_tags({"kind": training.kind})
+    other = (*_MEASURED, _SHOWN)
     tree = training.params_tree()
-    run.log_params({name: section for name, section in tree.items() if name not in _MEASURING})
+    run.log_params({name: section for name, section in tree.items() if name not in other})
     run.log_data("training", partial(data_of, "train"))
 
 

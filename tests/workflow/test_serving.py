@@ -99,61 +99,86 @@ def test_deep_grey() -> None:
 
 
 def test_measured_again(finished: Path) -> None:
-    """The run says how the numbers beside it were measured, not how the first ones were."""
-    from mlflow import MlflowClient
+    """An evaluation with other parameters has a run of its own, below the training's.
 
-    path = finished / "params.yaml"
-    for pairs in ("72", "400"):
-        path.write_text(re.sub(r"(?m)^  pairs: \d+$", f"  pairs: {pairs}", path.read_text()))
-        assert tracking.log_report()
-        (run,) = MlflowClient().search_runs([_experiment()])
-        assert run.data.tags["sample.pairs"] == pairs
-        assert not [key for key in run.data.params if key.startswith(("sample.", "evaluate."))]
-
-
-def test_made_by(
-    finished: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """A report is signed by who made it, and what others deliver later by nobody.
-
-    Where it replaces the evaluation of another, a warning names that one.
+    The one before keeps its numbers. Delivered again, each goes to the run that it has.
     """
     from mlflow import MlflowClient
 
-    def report(user: str, pairs: int, psnr: float, *, is_new: bool = True) -> dict[str, str]:
+    path = finished / "params.yaml"
+    first = path.read_text()
+    second = re.sub(r"(?m)^  pairs: \d+$", "  pairs: 400", first)
+    assert second != first
+    for content, psnr in ((first, 20.0), (second, 21.0), (first, 20.5), (second, 21.5)):
+        path.write_text(content)
+        number = json.dumps({"all": {"psnr_hole": psnr}})
+        (finished / "reports/headline.json").write_text(number)
+        assert tracking.log_report()
+    client = MlflowClient()
+    below, training = client.search_runs([_experiment()], order_by=["attributes.start_time DESC"])
+    assert training.data.tags["fingerprint"] == "f" * 64
+    assert training.data.metrics["headline/psnr_hole"] == 20.5
+    assert training.data.params["sample.pairs"] == str(yaml.safe_load(first)["sample"]["pairs"])
+    assert below.data.tags["mlflow.parentRunId"] == training.info.run_id
+    assert "fingerprint" not in below.data.tags
+    assert below.data.metrics["headline/psnr_hole"] == 21.5
+    assert below.data.params == training.data.params | {"sample.pairs": "400"}
+    assert below.info.run_name == "evaluation sample.pairs=400"
+    assert below.info.status == "FINISHED"
+    for run in (training, below):
+        names = [file.path for file in client.list_artifacts(run.info.run_id, "report")]
+        assert "report/table.csv" in names
+
+
+def test_shown_again(finished: Path) -> None:
+    """A report that shows the same evaluation in another way is no other evaluation."""
+    from mlflow import MlflowClient
+
+    path = finished / "params.yaml"
+    for examples in ("2", "3"):
+        path.write_text(
+            re.sub(r"(?m)^  examples: \d+$", f"  examples: {examples}", path.read_text())
+        )
+        assert tracking.log_report()
+        (run,) = MlflowClient().search_runs([_experiment()])
+        assert run.data.tags["report.examples"] == examples
+
+
+def test_training_unknown(finished: Path) -> None:
+    """Where it is not known any more with what a training was measured, its own run has it."""
+    from mlflow import MlflowClient
+
+    assert tracking.log_report()
+    (finished / "params.yaml").unlink()
+    assert tracking.log_report()
+    (run,) = MlflowClient().search_runs([_experiment()])
+    assert run.data.params["masks.size_px"] == "32"
+
+
+def test_made_by(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A report is signed by who made it, and what others deliver later by nobody."""
+    from mlflow import MlflowClient
+
+    def report(user: str, psnr: float, *, is_new: bool = True) -> dict[str, str]:
         made = {"mlflow.user": user, "mlflow.source.git.commit": f"{user}'s", "git.dirty": "false"}
         made |= {"dvc.lock.sha256": "1"} if user == "ann" else {}
         monkeypatch.setattr(run_files, "provenance", lambda: made)
-        path = finished / "params.yaml"
-        path.write_text(re.sub(r"(?m)^  pairs: \d+$", f"  pairs: {pairs}", path.read_text()))
         number = json.dumps({"all": {"psnr_hole": psnr}})
         (finished / "reports/headline.json").write_text(number)
-        caplog.clear()
         assert tracking.log_report(is_new=is_new)
         (run,) = MlflowClient().search_runs([_experiment()])
         assert run.data.metrics["headline/psnr_hole"] == psnr
         assert "mlflow.source.git.commit" not in run.data.tags
         return {key: run.data.tags[key] for key in run_files.MAKER if key in run.data.tags}
 
-    def warnings() -> list[str]:
-        return [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
-
     by_ann = {"report.user": "ann", "report.git.commit": "ann's", "report.git.dirty": "false"}
     by_ann |= {"report.dvc.lock.sha256": "1"}
     by_ben = {"report.user": "ben", "report.git.commit": "ben's", "report.git.dirty": "false"}
-    assert report("ann", 72, 21.0) == by_ann
-    assert report("ann", 90, 21.5) == by_ann
-    assert not warnings()
-    assert report("ben", 400, 20.0) == by_ben
-    (said,) = warnings()
-    assert "sample.pairs=90 (by: ann, commit: ann's)" in said
-    assert report("cat", 400, 20.0, is_new=False) == by_ben
-    assert report("cat", 400, 20.5, is_new=False) == {}
-    assert not warnings()
-    assert report("ben", 400, 20.0) == by_ben
-    assert report("cat", 72, 21.0, is_new=False) == {}
-    (said,) = warnings()
-    assert "sample.pairs=400 (by: ben, commit: ben's)" in said
+    assert report("ann", 21.0) == by_ann
+    assert report("ben", 20.0) == by_ben
+    assert report("cat", 20.0, is_new=False) == by_ben
+    assert report("cat", 20.5, is_new=False) == {}
+    assert report("ben", 20.0) == by_ben
 
 
 @pytest.mark.parametrize("made_by", ["dvc", "snakemake"])
@@ -195,7 +220,7 @@ def test_delivered_after_an_edit(finished: Path, made_by: str) -> None:
     assert tracking.log_report()
     (run,) = MlflowClient().search_runs([_experiment()])
     wanted = before if made_by == "dvc" else edited
-    assert run.data.tags["sample.pairs"] == str(wanted["sample"]["pairs"])
+    assert run.data.params["sample.pairs"] == str(wanted["sample"]["pairs"])
     assert run.data.params["train.learning_rate"] == str(wanted["train"]["learning_rate"])
 
 
