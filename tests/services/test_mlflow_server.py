@@ -7,6 +7,7 @@ import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import psutil
 import pytest
@@ -104,8 +105,8 @@ def test_port_taken(running: tuple[str, dict[str, str]]) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root starts PostgreSQL as another user")
-def test_folder_out_of_reach(tmp_path: Path) -> None:
+def test_folder_out_of_reach() -> None:
     """A folder that PostgreSQL's user can't enter is told."""
-    tmp_path.chmod(0o700)
-    done = control("start", {"MLFLOW_DATA": f"{tmp_path}/data"}, status=2)
+    with TemporaryDirectory() as folder:  # of mode 700, and a path short enough for a socket
+        done = control("start", {"MLFLOW_DATA": f"{folder}/data"}, status=2)
     assert "postgres can't enter" in done.stderr
