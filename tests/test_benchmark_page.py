@@ -1,9 +1,16 @@
 """The page of all benchmarks is made from what was kept, and leaves none out."""
 
+import os
+import re
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
+
+import pytest
 
 from benchmarks.record import Record, Table, read_record
 from benchmarks.tables import MARKER, NOT_MEASURED, PAGES, RESULTS, filled
+from tests.project_copy import ROOT
 from workflow.places import places
 
 RECORD = Record(
@@ -87,3 +94,52 @@ class TestPages:
         modules = [p for p in PAGES[0].parent.glob("*.py") if "__main__" in p.read_text()]
         missing = [p.stem for p in modules if f"benchmarks.{p.stem}" not in text]
         assert not missing
+
+
+class TestOnGPU:
+    """`benchmarks/on_gpu.sh`, with a Python that only notes what it is asked to run."""
+
+    @pytest.fixture
+    def run(self, tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+        """Run the script; what it would have started stands in ``started``."""
+        python = tmp_path / "bin/python"
+        python.parent.mkdir()
+        python.write_text(
+            f'#!/bin/sh\necho "$@" >> {tmp_path}/started\n[ "$2" != benchmarks.loop ]\n'
+        )
+        python.chmod(0o755)
+
+        def call(*steps: str) -> subprocess.CompletedProcess[str]:
+            environment = os.environ | {"PATH": f"{python.parent}:{os.environ['PATH']}"}
+            command = [ROOT / "benchmarks/on_gpu.sh", tmp_path / "out", *steps]
+            return subprocess.run(command, env=environment, capture_output=True, text=True)
+
+        return call
+
+    def test_commands(self, run: Callable[..., object], tmp_path: Path) -> None:
+        """It runs the commands that stand on the pages, and writes what these want."""
+        run()
+        started = (tmp_path / "started").read_text().splitlines()
+        pages = re.sub(r"\\\n\s*", "", "".join(page.read_text() for page in PAGES))
+        for words in started:
+            if words.startswith("-m benchmarks"):
+                command = words.replace(str(tmp_path / "out"), "benchmarks/results")
+                assert f"python {command}\n" in pages
+        names = {Path(words.split()[-1]).stem for words in started}
+        assert names >= {"network-cuda-6", "network-cuda-16", "network-cuda-64"}
+        assert names >= {"profile-cuda-graphs", "loop-cuda"}
+
+    def test_one_fails(self, run: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+        """A step that fails stops none after it, and the script ends with status 1."""
+        done = run()
+        assert done.returncode == 1
+        statuses = [line.split()[-1] for line in done.stdout.splitlines()]
+        assert statuses == ["0", "0", "0", "0", "1", "0", "0"]
+
+    def test_some(
+        self, run: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+    ) -> None:
+        """Only the steps that are named run."""
+        assert run("network-cuda-6").returncode == 0
+        (started,) = (tmp_path / "started").read_text().splitlines()
+        assert "--batch 6 " in started
