@@ -88,7 +88,7 @@ def _dilated_sum(known: Tensor, kernel_size: Pair, stride: Pair, dilation: Pair)
 
 
 @torch.no_grad()
-def look(seen: Tensor, total: int, dtype: torch.dtype = torch.float32) -> Windows:
+def windows_from_counts(seen: Tensor, total: int, dtype: torch.dtype = torch.float32) -> Windows:
     """Turn the counts of known values into Eq. 1's ratio and Eq. 2's mask.
 
     Args:
@@ -198,7 +198,7 @@ def partial_conv2d(
         for group, known in zip(images, masks, strict=True)  # a one-channel mask counts C times
     ]
     total = weight[0].numel()
-    windows = look(torch.stack(seen).sum(dim=0), total, images[0].dtype)
+    windows = windows_from_counts(torch.stack(seen).sum(dim=0), total, images[0].dtype)
     parts = torch.split(weight, [group.shape[1] for group in images], dim=1)
     features = [
         F.conv2d(only_known(group, known), part, None, step, border, apart)

@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pconv.errors import ParameterError, ShapeError
-from pconv.layers import PartialConv2d, Windows, look, only_known
+from pconv.layers import PartialConv2d, Windows, only_known, windows_from_counts
 from pconv.rows import Layer, Row
-from pconv.upsampling import twice
+from pconv.upsampling import nearest_upsampled
 from pconv.value_range import refuse_arrays, refuse_integers
 
 FIGURE_4 = (
@@ -269,15 +269,15 @@ class PConvUNet(UNet):
         seen: list[Windows] = []
         left = [mask]
         for layer in self.encoder:
-            seen.append(look(layer.count(left[-1]), layer.row.kernel**2, dtype))
+            seen.append(windows_from_counts(layer.count(left[-1]), layer.row.kernel**2, dtype))
             left.append(seen[-1].known)
         low, low_channels = left.pop(), self.encoder[-1].row.filters
         for layer in self.decoder:
             channels = layer.conv.in_channels
             # sum(M) = C₁·box(M₁) + C₂·box(M₂): two groups of channels, two masks.
-            count = low_channels * layer.count(twice(low))
+            count = low_channels * layer.count(nearest_upsampled(low))
             count += (channels - low_channels) * layer.count(left.pop())
-            seen.append(look(count, channels * layer.row.kernel**2, dtype))
+            seen.append(windows_from_counts(count, channels * layer.row.kernel**2, dtype))
             low, low_channels = seen[-1].known, layer.row.filters
         return seen
 

@@ -24,11 +24,11 @@ def upsampled_conv2d(low: Tensor, skip: Tensor, weight: Tensor) -> Tensor:
         weight: ``(D, C₁ + C₂, 3, 3)``.
 
     Returns:
-        ``conv2d(cat([twice(low), skip], dim=1), weight, padding=1)`` to rounding,
+        ``conv2d(cat([nearest_upsampled(low), skip], dim=1), weight, padding=1)`` to rounding,
         ``(B, D, 2H, 2W)``.
     """
     if not _is_worth_folding(low):
-        return F.conv2d(torch.cat([twice(low), skip], dim=1), weight, padding=1)
+        return F.conv2d(torch.cat([nearest_upsampled(low), skip], dim=1), weight, padding=1)
     # W of a concatenation times the concatenation is the sum over its parts.
     for_low, for_skip = torch.split(weight, [low.shape[1], skip.shape[1]], dim=1)
     features = F.conv_transpose2d(low, fold_taps(for_low), stride=2, padding=1)
@@ -55,6 +55,6 @@ def fold_taps(weight: Tensor) -> Tensor:
     return weight.transpose(0, 1)
 
 
-def twice(image: Tensor) -> Tensor:
+def nearest_upsampled(image: Tensor) -> Tensor:
     """Repeat each pixel of ``(B, C, H, W)`` as 2×2: nearest up-sampling, of any dtype."""
     return image.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)

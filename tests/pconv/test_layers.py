@@ -13,7 +13,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from pconv import PartialConv2d
 from pconv.errors import ParameterError, ShapeError
-from pconv.layers import look, only_known, partial_conv2d, window_sum
+from pconv.layers import only_known, partial_conv2d, window_sum, windows_from_counts
 
 
 def naive(image, mask, weight, bias, stride, padding, dilation=1):
@@ -258,7 +258,7 @@ class TestPartialConv2d:
         mask[0, 0, 0, 0] = 0
         seen = window_sum(mask, (7, 7))
         assert seen.item() == 49 * 1024 - 1
-        ratio = look(seen, 49 * 1024, torch.float16).ratio
+        ratio = windows_from_counts(seen, 49 * 1024, torch.float16).ratio
         assert ratio.item() == np.float32(49 * 1024 / (49 * 1024 - 1)) != 1
 
     def test_no_state(self):

@@ -14,7 +14,7 @@ from pconv import PConvUNet
 from pconv.errors import ImageError, ParameterError, ShapeError
 from pconv.figure4 import describe
 from pconv.unet import PlainUNet, _known_mean, build_unet, composite, mirrored, table
-from pconv.upsampling import WORTH_FOLDING, twice, upsampled_conv2d
+from pconv.upsampling import WORTH_FOLDING, nearest_upsampled, upsampled_conv2d
 
 ROOT = Path(__file__).parents[2]
 
@@ -569,4 +569,4 @@ class TestTwice:
     def test_values(self):
         """Each pixel becomes 2×2 of the same."""
         image = torch.rand(2, 3, 4, 5)
-        assert torch.equal(twice(image), F.interpolate(image, scale_factor=2.0))
+        assert torch.equal(nearest_upsampled(image), F.interpolate(image, scale_factor=2.0))
