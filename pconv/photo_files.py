@@ -154,10 +154,11 @@ def write_photo(path: Path, photo: Photo) -> None:
         photo: What to write.
 
     Raises:
-        ImageError: If the ending is another, or the format can't hold 16 bits, alpha, the size or
-            the metadata.
+        ImageError: If the ending is another, the pixels are none that `Photo` holds, or the format
+            can't hold 16 bits, alpha, the size or the metadata.
     """
     check_ending(path)
+    _refuse_odd_pixels(photo.pixels, path)
     try:
         data = _ENCODERS[path.suffix.lower()](photo)
     except ImageError as error:
@@ -176,6 +177,17 @@ def check_ending(path: Path) -> None:
         raise ImageError(
             f"{path}: can't write {path.suffix or 'a file without an ending'}; "
             f"wanted one of {', '.join(_ENCODERS)}"
+        )
+
+
+def _refuse_odd_pixels(pixels: Pixels, path: Path) -> None:
+    """Refuse what would be written, for example floating point, as a file that nobody can read."""
+    channels = 1 if pixels.ndim == 2 else pixels.shape[2] if pixels.ndim == 3 else 0
+    is_8_or_16_bits = pixels.dtype.kind == "u" and pixels.dtype.itemsize <= 2
+    if not is_8_or_16_bits or channels not in _PNG_COLOUR_TYPES or pixels.size == 0:
+        raise ImageError(
+            f"{path}: can't write {pixels.dtype} {pixels.shape}; wanted uint8 or uint16, (H, W) or "
+            "(H, W, C) with 1 to 4 channels"
         )
 
 
@@ -340,7 +352,10 @@ def _encode_8_bits(photo: Photo, name: str, channels: tuple[int, ...], **options
         options["exif"] = b"Exif\0\0" + photo.exif
     buffer = BytesIO()
     try:
-        Image.fromarray(pixels).save(buffer, name, **options)
+        grey = photo.channels == 1
+        Image.fromarray(pixels.reshape(height, width) if grey else pixels).save(
+            buffer, name, **options
+        )
     except (ValueError, OSError) as error:  # metadata, for one, may be longer than a JPEG holds
         raise ImageError(f"{name} can't hold it ({error}); wanted .png or .tif") from error
     return buffer.getvalue()

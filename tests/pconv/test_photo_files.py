@@ -500,3 +500,28 @@ class TestWritePhoto:
         with pytest.raises(ImageError, match=rf"{name}: (JPEG|WEBP) .*{words}.*wanted \.png"):
             write_photo(tmp_path / name, photo)
         assert list(tmp_path.iterdir()) == []
+
+    @pytest.mark.parametrize(
+        "pixels",
+        [
+            np.full((5, 7, 3), 0.5, np.float32),
+            np.ones((5, 7), np.bool_),
+            noise("i2", 5, 7),
+            noise("u4", 5, 7),
+            noise("u1", 5, 7, 5),
+            noise("u1", 5),
+            noise("u1", 0, 7, 3),
+        ],
+    )
+    @pytest.mark.parametrize("name", ["a.png", "a.tif", "a.jpg", "a.webp"])
+    def test_odd_pixels(self, tmp_path: Path, name: str, pixels: NDArray[Any]) -> None:
+        """Pixels that no reader would understand are refused, and nothing is left behind."""
+        with pytest.raises(ImageError, match=rf"{name}: can't write .*wanted uint8 or uint16"):
+            write_photo(tmp_path / name, Photo(pixels))
+        assert list(tmp_path.iterdir()) == []
+
+    @pytest.mark.parametrize("name", ["a.png", "a.tif", "a.jpg", "a.webp"])
+    def test_one_channel(self, tmp_path: Path, name: str) -> None:
+        """Grey may have a third axis, as `pconv.inpaint` returns it to whom it came with one."""
+        write_photo(tmp_path / name, Photo(np.full((5, 7, 1), 90, np.uint8)))
+        assert (read_image(tmp_path / name) == 90).all()
