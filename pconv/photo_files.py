@@ -284,7 +284,9 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
 
 def _png_pixels(pixels: Pixels) -> bytes:
     """Filter rows by the difference to the row above (filter 2) and compress them."""
-    rows = pixels.astype(pixels.dtype.newbyteorder(">")).view(np.uint8).reshape(len(pixels), -1)
+    # In C order, whatever order they came in: else two bytes are no longer beside each other.
+    stored = pixels.astype(pixels.dtype.newbyteorder(">"), order="C")
+    rows = stored.view(np.uint8).reshape(len(pixels), -1)
     filtered = np.empty((rows.shape[0], rows.shape[1] + 1), np.uint8)
     filtered[:, 0] = 2
     filtered[0, 1:] = rows[0]

@@ -525,3 +525,12 @@ class TestWritePhoto:
         """Grey may have a third axis, as `pconv.inpaint` returns it to whom it came with one."""
         write_photo(tmp_path / name, Photo(np.full((5, 7, 1), 90, np.uint8)))
         assert (read_image(tmp_path / name) == 90).all()
+
+    @pytest.mark.parametrize("suffix", [".png", ".tif"])
+    @pytest.mark.parametrize("dtype", ["u1", "<u2", ">u2"])
+    def test_any_memory_order(self, tmp_path: Path, suffix: str, dtype: str) -> None:
+        """A turned picture, which is a view of another, is written as it looks."""
+        turned = np.rot90(noise(dtype[-2:], 5, 7)).astype(dtype, order="K")
+        path = tmp_path / f"a{suffix}"
+        write_photo(path, Photo(turned))
+        assert (seen_by_others(path) == turned).all()
