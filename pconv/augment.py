@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pconv.images import Pixels
-from pconv.resizing import fitted_size, resize_image
+from pconv.resizing import fitted_size, refuse_other_than_8_bits, resize_image
 
 _LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 # RGB to YIQ, in which a hue shift is a rotation of the last two axes (NTSC, 1953).
@@ -97,6 +97,9 @@ def augment(rng: np.random.Generator, photo: Pixels, size_px: int, ranges: Range
 
     Returns:
         uint8 RGB, shape ``(size_px, size_px, 3)``.
+
+    Raises:
+        ImageError: If the photograph is not uint8.
     """
     variant = draw_variant(rng, ranges)
     return jitter(warp(photo, variant, size_px), variant)
@@ -152,7 +155,11 @@ def warp(photo: Pixels, variant: Variant, size_px: int) -> Pixels:
 
     Returns:
         uint8 RGB, shape ``(size_px, size_px, 3)``.
+
+    Raises:
+        ImageError: If the photograph is not uint8.
     """
+    refuse_other_than_8_bits(photo)
     height, width = photo.shape[:2]
     matrix = crop_matrix(height, width, variant)
     # Area averaging first: cubic interpolation alone would alias where the crop shrinks.
@@ -212,7 +219,11 @@ def jitter(image: Pixels, variant: Variant) -> Pixels:
 
     Returns:
         uint8 RGB, shape ``(H, W, 3)``.
+
+    Raises:
+        ImageError: If the image is not uint8.
     """
+    refuse_other_than_8_bits(image)
     saturate = variant.saturation * np.eye(3) + (1 - variant.saturation) * _LUMA
     colours = variant.brightness * variant.contrast * _hue_matrix(variant.hue) @ saturate
     mean_grey = variant.brightness * float(_LUMA @ cv2.mean(image)[:3])

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pconv.errors import ShapeError
+from pconv.errors import ImageError, ShapeError
 from pconv.images import Mask, Pixels
 
 Scalar = TypeVar("Scalar", bound=np.generic)
@@ -28,8 +28,10 @@ def resize_image(image: Pixels, height: int, width: int) -> Pixels:
         uint8, shape ``(height, width, 3)`` or ``(height, width)``.
 
     Raises:
+        ImageError: If the image is not uint8.
         ShapeError: If the image has no pixels or the wanted size is not positive.
     """
+    refuse_other_than_8_bits(image)
     _check_sizes(image.shape, height, width)
     if image.shape[:2] == (height, width):
         return image.copy()
@@ -71,6 +73,7 @@ def fit_image(image: Pixels, size_px: int, place: float = 0.5) -> Pixels:
         uint8, shape ``(size_px, size_px, 3)`` or ``(size_px, size_px)``.
 
     Raises:
+        ImageError: If the image is not uint8.
         ShapeError: If the image has no pixels or ``size_px`` is not positive.
     """
     height, width = fitted_size(image.shape[0], image.shape[1], size_px)
@@ -104,6 +107,18 @@ def fitted_size(height: int, width: int, shorter_px: int) -> tuple[int, int]:
     _check_sizes((height, width), shorter_px, shorter_px)
     scale = shorter_px / min(height, width)
     return max(shorter_px, round(height * scale)), max(shorter_px, round(width * scale))
+
+
+def refuse_other_than_8_bits(image: Pixels) -> None:
+    """Refuse values in 0..1, which would all become 0, and 16 bits, of which 8 would be lost.
+
+    Raises:
+        ImageError: If the image is not uint8.
+    """
+    if image.dtype != np.uint8:
+        raise ImageError(
+            f"image is {image.dtype}, wanted uint8 with values 0..255; convert it first"
+        )
 
 
 def _nearest(old: int, new: int) -> NDArray[np.intp]:

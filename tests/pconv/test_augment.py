@@ -21,6 +21,7 @@ from pconv.augment import (
     useful_side_px,
     warp,
 )
+from pconv.errors import ImageError
 from pconv.resizing import fit_image
 from tests.strategies import photos, seeds, sides
 
@@ -223,6 +224,18 @@ class TestWarp:
         photo = np.full((*shape, 3), 90, np.uint8)
         for variant in (Variant(), Variant(angle=0.1, flip=True)):
             assert (warp(photo, variant, 16) == 90).all()
+
+    @pytest.mark.parametrize("side", [12, 48])
+    def test_raises(self, side: int) -> None:
+        """Values in 0..1 are refused, by `augment` and `jitter` too: all would become black."""
+        photo = (scene(side, side) / 255).astype(np.float32)
+        for made in (
+            lambda: warp(photo, Variant(), 24),
+            lambda: jitter(photo, Variant()),
+            lambda: augment(np.random.default_rng(0), photo, 24, Ranges()),
+        ):
+            with pytest.raises(ImageError, match="image is float32, wanted uint8"):
+                made()
 
     def test_values_shrinks_like_fit(self) -> None:
         """Shrinking averages areas: the result is that of the plain fit, so nothing aliases."""

@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -5,7 +7,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from pconv.errors import ShapeError
+from pconv.errors import ImageError, ShapeError
 from pconv.resizing import fit_image, fit_mask, fitted_size, resize_image, resize_mask
 from tests.strategies import known_masks, photos, sides
 
@@ -45,6 +47,16 @@ class TestResizeImage:
         """A size without pixels is refused."""
         with pytest.raises(ShapeError, match="at least one pixel"):
             resize_image(np.zeros((4, 4, 3), np.uint8), *size)
+
+    @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.uint16, np.bool_])
+    @pytest.mark.parametrize("size_px", [4, 2, 8])
+    def test_raises_on_other_than_8_bits(self, dtype: type, size_px: int) -> None:
+        """Values in 0..1, of which all would be black, and 16 bits are refused at any size."""
+        image: NDArray[Any] = np.ones((4, 4, 3), dtype)
+        with pytest.raises(ImageError, match=f"image is {np.dtype(dtype)}, wanted uint8"):
+            resize_image(image, size_px, size_px)
+        with pytest.raises(ImageError, match="wanted uint8"):
+            fit_image(image, size_px)
 
 
 class TestResizeMask:
