@@ -1,0 +1,67 @@
+"""The switches of torch are set for a block, and then as they were."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from pconv.determinism import reproducible
+
+ROOT = Path(__file__).parents[2]
+# In a process of its own, as torch has no way back from a mixture of its two ways.
+STATES = """
+import torch
+from torch.backends import cuda, cudnn, mkldnn
+from pconv.determinism import reproducible
+
+def state():
+    parts = (cuda.matmul, cudnn.conv, cudnn.rnn, mkldnn.matmul, mkldnn.conv, torch.backends)
+    return [part.fp32_precision for part in parts]
+
+def by_the_older_way():
+    return torch.get_float32_matmul_precision(), cuda.matmul.allow_tf32, cudnn.allow_tf32
+
+{setting}
+before = state(), {is_older} and by_the_older_way()
+for tf32 in (False, True):
+    with reproducible(torch.device("cpu"), threads=1, tf32=tf32):
+        wanted = "tf32" if tf32 else "ieee"
+        assert state()[:5] == [wanted] * 3 + ["ieee"] * 2, state()
+        assert by_the_older_way() == ("high" if tf32 else "highest", tf32, tf32)
+    assert (state(), {is_older} and by_the_older_way()) == before, (state(), before)
+"""
+
+
+class TestReproducible:
+    """`reproducible`."""
+
+    @pytest.mark.parametrize(
+        ("setting", "is_older"),
+        [
+            ("", True),
+            ("torch.set_float32_matmul_precision('medium')", True),
+            ("cudnn.allow_tf32 = False", True),
+            ("cuda.matmul.fp32_precision = 'tf32'", False),
+            ("torch.backends.fp32_precision = 'tf32'", False),
+            ("cudnn.conv.fp32_precision = 'ieee'", False),
+            ("mkldnn.conv.fp32_precision = 'bf16'", False),
+        ],
+    )
+    def test_precision(self, setting: str, is_older: bool) -> None:
+        """Float32 has the bits that are asked for, whatever was set by either of torch's ways."""
+        code = STATES.format(setting=setting, is_older=is_older)
+        ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True)
+        assert ended.returncode == 0, ended.stderr.decode()
+
+    def test_warn_only(self) -> None:
+        """Who wants warnings of what is not deterministic, and no errors, gets them afterwards."""
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        try:
+            with reproducible(torch.device("cpu"), threads=1, tf32=False):
+                assert not torch.is_deterministic_algorithms_warn_only_enabled()
+            assert torch.are_deterministic_algorithms_enabled()
+            assert torch.is_deterministic_algorithms_warn_only_enabled()
+        finally:
+            torch.use_deterministic_algorithms(False)
