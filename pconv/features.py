@@ -50,8 +50,8 @@ class VGG16Features(nn.Module):
             self.features = vgg.make_layers(vgg.cfgs["D"][:10])
         self.requires_grad_(False)
         # Not persistent: the state dict is then a plain slice of torchvision's.
-        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(3, 1, 1), persistent=False)
+        self.register_buffer("mean", _of_channels(IMAGENET_MEAN), persistent=False)
+        self.register_buffer("std", _of_channels(IMAGENET_STD), persistent=False)
 
     def refuse_empty(self) -> None:
         """Refuse weights without values: torch would compute with whatever memory holds.
@@ -146,12 +146,17 @@ def _check_images(images: Tensor) -> None:
     refuse_integers("images", images)
 
 
+def _of_channels(values: tuple[float, ...]) -> Tensor:
+    # As the weights, float32 on the CPU, whatever torch's defaults are.
+    return torch.tensor(values, dtype=torch.float32, device="cpu").view(3, 1, 1)
+
+
 def _he_normal(model: VGG16Features, seed: int) -> dict[str, Tensor]:
     """He et al. 2015, eq. 10: deviation sqrt(2 / fan-in), biases zero."""
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator("cpu").manual_seed(int(seed))  # torch takes no integer of numpy
     state = {}
     for key, empty in model.state_dict().items():
-        values = torch.zeros(empty.shape)
+        values = torch.zeros(empty.shape, dtype=torch.float32, device="cpu")
         if key.endswith("weight"):
             nn.init.kaiming_normal_(values, nonlinearity="relu", generator=generator)
         state[key] = values

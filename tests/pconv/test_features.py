@@ -6,8 +6,10 @@ import sys
 import urllib.error
 from email.message import Message
 from pathlib import Path
+from typing import Any
 from urllib.response import addinfourl
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
@@ -164,6 +166,12 @@ class TestRandomWeights:
         vgg16_features("random", 1)
         assert torch.equal(torch.get_rng_state(), before)
 
+    def test_seed_of_numpy(self, random_features: VGG16Features) -> None:
+        """A seed may be an integer of numpy, as one that is drawn is."""
+        int_of_numpy: Any = np.int64(4)
+        drawn, plain = vgg16_features("random", int_of_numpy), vgg16_features("random", 4)
+        assert torch.equal(drawn.features[0].weight, plain.features[0].weight)
+
     def test_keeps_the_scale(self, state: dict[str, Tensor]) -> None:
         """He's deviation, sqrt(2 / fan-in), and no bias."""
         weight = state["features.14.weight"]
@@ -193,6 +201,25 @@ class TestWeightsFromFile:
         loaded = vgg16_features(str(path))
         assert all(torch.equal(value, state[key]) for key, value in loaded.state_dict().items())
         assert not loaded.training
+
+    @pytest.mark.parametrize("source", ["random", "file"])
+    def test_under_other_defaults(
+        self, tmp_path: Path, state: dict[str, Tensor], source: str
+    ) -> None:
+        """Weights are float32 on the CPU, and the same, where torch's defaults are others."""
+        torch.save(state, tmp_path / "vgg.pth")
+        name = source if source == "random" else str(tmp_path / "vgg.pth")
+        image, plain = torch.rand(1, 3, 16, 16), vgg16_features(name)
+        torch.set_default_dtype(torch.float64)
+        torch.set_default_device("meta")
+        try:
+            features = vgg16_features(name)
+            activations = features(image)
+        finally:
+            torch.set_default_dtype(torch.float32)
+            torch.set_default_device(None)
+        for one, other in zip(activations, plain(image), strict=True):
+            assert torch.equal(one, other)
 
     def test_float16_becomes_float32(self, tmp_path: Path, state: dict[str, Tensor]) -> None:
         """A file in half precision is loaded as float32."""
