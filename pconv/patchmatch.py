@@ -113,7 +113,8 @@ def _rounds(steps: int) -> int:
 
 def _random_state(seed: int) -> State:
     """Spread the seed over 64 bits; xorshift must not start from zero."""
-    return np.array([(seed * 0x9E3779B97F4A7C15 + 0xD1B54A32D192ED03) % 2**64 or 1], np.uint64)
+    # int(): integers of numpy have no room for the product.
+    return np.array([(int(seed) * 0x9E3779B97F4A7C15 + 0xD1B54A32D192ED03) % 2**64 or 1], np.uint64)
 
 
 def _pyramid(image: Pixels, known: Mask) -> list[tuple[Pixels, Mask]]:

@@ -1,5 +1,7 @@
 """Tests of PatchMatch, on textures whose hidden part is known and against naive references."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -112,6 +114,13 @@ class TestPatchmatch:
         """Where no patch repeats, another seed finds other patches."""
         image, mask = speckle(64), hole_in_middle(64, 24)
         assert (patchmatch(image, mask, seed=0) != patchmatch(image, mask, seed=1)).any()
+
+    @pytest.mark.parametrize("dtype", [np.uint8, np.int32, np.int64, np.uint64])
+    def test_seed_of_numpy(self, dtype: Any) -> None:
+        """A seed may be an integer of numpy, as one that is drawn is."""
+        image, mask = speckle(24), hole_in_middle(24, 8)
+        plain = patchmatch(image, mask, seed=7)
+        np.testing.assert_array_equal(patchmatch(image, mask, seed=dtype(7)), plain)
 
     def test_texture_stays_rough(self) -> None:
         """Noise is filled with noise, not with its average: more than half the contrast stays."""
