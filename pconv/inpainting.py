@@ -372,6 +372,9 @@ def _fill_in_8_bits(method: str, images: Floats, known: Mask) -> Floats:
 
 
 def _at_least(least: int, name: str, value: int | None) -> int | None:
-    if value is not None and (not isinstance(value, int | np.integer) or value < least):
+    if value is None:
+        return None
+    # True is an integer to Python, but no size.
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
         raise ParameterError(f"{name} is {value!r}, wanted an integer from {least} on")
-    return value
+    return int(value)  # the square of a numpy.int16 may have no room in one

@@ -344,7 +344,7 @@ class TestInpaint:
         filled = inpaint(image, known, weights=network)
         assert (filled == inpaint(image, known, weights=network, window_px=256)).all()
 
-    @pytest.mark.parametrize("window_px", [np.int64(32), 1025, 5000])
+    @pytest.mark.parametrize("window_px", [np.int64(32), np.uint8(200), np.int16(256), 1025, 5000])
     def test_any_window_size(self, network: UNet, window_px: int) -> None:
         """Windows may be larger than any batch, and their size an integer of numpy."""
         image, known = scene(40, 50)
@@ -449,6 +449,7 @@ class TestInpaint:
             ({"method": "talea"}, "did you mean telea"),
             ({"method": "telea", "window_px": 4}, "window_px is 4"),
             ({"method": "telea", "max_side": 0}, "max_side is 0"),
+            ({"method": "telea", "max_side": True}, "max_side is True, wanted an integer"),
             ({"method": "telea", "max_side": "64"}, "max_side is '64', wanted an integer"),
             ({"method": "telea", "window_px": 64.5}, "window_px is 64.5, wanted an integer"),
             ({"method": None}, "method is None, wanted one of"),
