@@ -258,8 +258,10 @@ class Inpainter:
         filled: list[Picture] = []
         size = self._layout.batch
         for start in range(0, len(pictures), size):
-            some = pictures[start : start + size]
-            checked = [self._checked(*pair) for pair in zip(some, masks[start:], strict=False)]
+            # One by one: not every sequence can be sliced, and one may read a slice as a whole.
+            numbers = range(start, min(start + size, len(pictures)))
+            some = [pictures[number] for number in numbers]
+            checked = [self._checked(some[i], masks[number]) for i, number in enumerate(numbers)]
             results = self._filled_together(checked)
             for picture, result, (_, known) in zip(some, results, checked, strict=True):
                 filled.append(with_fill(picture, result, known))
