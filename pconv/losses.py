@@ -342,11 +342,11 @@ def _check_parts(features: Extractor | None, weights: LossWeights) -> None:
 
 def _check_input(output: Tensor, image: Tensor, mask: Tensor) -> None:
     refuse_arrays(output=output, image=image, mask=mask)
-    batch, _, *size = output.shape
     fits = (
-        image.shape[0] in (1, batch)
+        output.ndim == image.ndim == 4
+        and image.shape[0] in (1, output.shape[0])
         and image.shape[1:] == output.shape[1:]
-        and mask.shape == (batch, 1, *size)
+        and mask.shape == (output.shape[0], 1, *output.shape[2:])
     )
     if not fits:
         raise ShapeError(

@@ -469,6 +469,12 @@ class TestInpaintingLoss:
         with pytest.raises(ShapeError, match="wanted"):
             InpaintingLoss(None, PIXEL_TERMS)(*tensors)
 
+    @pytest.mark.parametrize("shape", [(), (3,), (3, 8), (3, 1, 8), (2, 1, 3, 8, 8)])
+    def test_raises_on_dimensions(self, shape: tuple[int, ...]) -> None:
+        """What is no batch of images is refused, though the three are of one shape."""
+        with pytest.raises(ShapeError, match="wanted"):
+            InpaintingLoss(None, PIXEL_TERMS)(*[torch.rand(shape)] * 3)
+
     @pytest.mark.parametrize("which", [0, 1])
     def test_raises_on_integers(self, which: int) -> None:
         """Eight-bit images are refused, as VGG-16 refuses them."""
