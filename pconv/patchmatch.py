@@ -16,7 +16,8 @@ In masks 1 (True) is a known pixel and 0 (False) a hole. Patches are compared in
 run in a fixed order, so that the same seed gives the same bytes on every processor.
 """
 
-from typing import Final, NamedTuple
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
 
 import cv2
 import numpy as np
@@ -55,7 +56,13 @@ Floats = NDArray[np.float64]
 State = NDArray[np.uint64]
 Place = tuple[int, int]  # row and column
 
-_compiled = njit(cache=True)
+
+def _compiled(loop: Callable[..., Any]) -> Any:
+    """Compile a loop, and keep it on the disk if there is a place for it."""
+    try:
+        return njit(cache=True)(loop)
+    except RuntimeError:  # neither this folder nor the user's can be written, as in a container
+        return njit(loop)
 
 
 class _Level(NamedTuple):

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numba
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -307,6 +308,21 @@ class TestVote:
             weights[window] += weight
         votes = module._vote(level, field, cost, 1000.0)
         np.testing.assert_allclose(votes[~mask], (total[~mask] / weights[~mask]), rtol=1e-9)
+
+
+class TestCompiled:
+    """Loops are compiled."""
+
+    def test_no_place_for_a_cache(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """They are also where numba finds no folder that can be written, as in a container."""
+        monkeypatch.setattr("numba.core.caching.CacheImpl._locator_classes", [])
+
+        def twice(number: int) -> int:
+            return 2 * number
+
+        with pytest.raises(RuntimeError, match="cannot cache"):
+            numba.njit(cache=True)(twice)
+        assert module._compiled(twice)(21) == 42
 
 
 class TestRandomBelow:
