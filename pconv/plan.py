@@ -5,7 +5,7 @@ import json
 import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pconv.errors import ParameterError
 from pconv.losses import LossWeights
@@ -16,6 +16,8 @@ Precision = Literal["float32", "bf16"]
 Frozen = Literal["encoder", "statistics"]
 
 _WITHOUT_EFFECT = ("checkpoint_every_epochs", "pictures_every_epochs")
+_CHOICES = {"kind": Kind, "centre": Centre, "finetune_freezes": Frozen, "precision": Precision}
+_FROM_1_ON = ("batch_size", "epochs", "threads", "validate_every_epochs", *_WITHOUT_EFFECT)
 
 
 @dataclass(frozen=True)
@@ -89,11 +91,19 @@ class TrainingPlan:
     pictures_every_epochs: int = 1
 
     def __post_init__(self) -> None:
-        """Refuse epochs that never come.
+        """Refuse epochs that never come, and choices that there are not.
 
         Raises:
-            ParameterError: If `first_epoch` or `finetune_from_epoch` lies beyond `epochs`.
+            ParameterError: If `first_epoch` or `finetune_from_epoch` lies beyond `epochs`, a choice
+                does not exist, or a number that counts something is below 1.
         """
+        for name, choices in _CHOICES.items():
+            if getattr(self, name) not in get_args(choices):
+                wanted = ", ".join(get_args(choices))
+                raise ParameterError(f"{name} is {getattr(self, name)!r}, wanted one of {wanted}")
+        for name in _FROM_1_ON:
+            if getattr(self, name) < 1:
+                raise ParameterError(f"{name} is {getattr(self, name)!r}; wanted 1 or more")
         for name, least in (("first_epoch", 1), ("finetune_from_epoch", 0)):
             if not least <= getattr(self, name) <= self.epochs:
                 raise ParameterError(

@@ -78,6 +78,25 @@ class TestTrainingPlan:
         assert plan.learning_rate_after(plan.epochs) == 0
 
     @pytest.mark.parametrize(
+        ("name", "value", "words"),
+        [
+            ("precision", "bfloat16", "wanted one of float32, bf16"),
+            ("finetune_freezes", "norms", "wanted one of encoder, statistics"),
+            ("kind", "partial", "wanted one of pconv, plain"),
+            ("centre", "mean", "wanted one of half, known"),
+            ("checkpoint_every_epochs", 0, "wanted 1 or more"),
+            ("pictures_every_epochs", -1, "wanted 1 or more"),
+            ("validate_every_epochs", 0, "wanted 1 or more"),
+            ("batch_size", 0, "wanted 1 or more"),
+            ("threads", 0, "wanted 1 or more"),
+        ],
+    )
+    def test_raises_on_choices(self, name: str, value: Any, words: str) -> None:
+        """What would be taken for another choice, or fail after an epoch, is refused at once."""
+        with pytest.raises(ParameterError, match=f"{name} is {value!r}[,;] {words}"):
+            replace(PLAN, **{name: value})
+
+    @pytest.mark.parametrize(
         ("name", "value", "least"),
         [
             ("first_epoch", 0, 1),
