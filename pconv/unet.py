@@ -347,7 +347,19 @@ def composite(output: Tensor, image: Tensor, mask: Tensor) -> Tensor:
 
     Returns:
         ``image`` where known, ``output`` in the holes, ``(B, 3, H, W)``.
+
+    Raises:
+        ShapeError: If one is of other dimensions: of a mask ``(B, H, W)`` torch would take the
+            pictures for channels.
+        ImageError: If one is of integers and the other of values from 0 to 1, or one is no tensor.
     """
+    refuse_arrays(output=output, image=image, mask=mask)
+    if not output.ndim == image.ndim == mask.ndim:
+        shapes = ", ".join(str(tuple(one.shape)) for one in (output, image, mask))
+        raise ShapeError(f"output, image and mask are {shapes}; wanted as many dimensions of each")
+    if image.is_floating_point() or output.is_floating_point():
+        refuse_integers("output", output)
+        refuse_integers("image", image)
     return torch.where(mask != 0, image, output)
 
 

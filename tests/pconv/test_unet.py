@@ -537,6 +537,28 @@ class TestComposite:
         assert torch.equal(found.isnan(), (mask == 0).expand_as(image))
         assert torch.equal(found[:, :, mask[0, 0] == 1][0], image[:, :, mask[0, 0] == 1][0])
 
+    @pytest.mark.parametrize("batch", [1, 3])
+    def test_raises_on_shapes(self, batch):
+        """A mask without its axis of channels is refused; of 3 pictures torch would take it."""
+        image = torch.rand(batch, 3, 8, 8)
+        with pytest.raises(ShapeError, match="as many dimensions"):
+            composite(image, image, torch.ones(batch, 8, 8))
+
+    def test_raises_on_two_ranges(self):
+        """Eight-bit pixels beside values from 0 to 1 are refused; both may be of eight bits."""
+        output, mask = torch.rand(1, 3, 8, 8), torch.ones(1, 1, 8, 8)
+        image = (255 * output).to(torch.uint8)
+        for pair in ((output, image), (image, output)):
+            with pytest.raises(ImageError, match="divide 8-bit values by 255"):
+                composite(*pair, mask)
+        assert torch.equal(composite(image, image, mask), image)
+
+    def test_raises_on_arrays(self):
+        """What is no tensor is refused by name."""
+        image = torch.rand(1, 3, 8, 8)
+        with pytest.raises(ImageError, match=r"^mask: a ndarray; wanted a torch tensor"):
+            composite(image, image, torch.ones(1, 1, 8, 8).numpy())
+
 
 class TestUpsampledConv2d:
     """The decoder's convolution, against enlarging and concatenating."""
