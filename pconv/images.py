@@ -43,7 +43,9 @@ _PHOTO_PNG = [
 _MASK_PNG = [cv2.IMWRITE_PNG_BILEVEL, 1, cv2.IMWRITE_PNG_COMPRESSION, 1]
 
 
-def read_image(path: Path, *, min_side: int | None = None, max_pixels: int = MAX_PIXELS) -> Pixels:
+def read_image(
+    path: Path | str, *, min_side: int | None = None, max_pixels: int = MAX_PIXELS
+) -> Pixels:
     """Read any common photograph as upright 8-bit RGB.
 
     Grey, palette, transparent (laid on white), CMYK and 16-bit pictures are converted; the EXIF
@@ -61,24 +63,25 @@ def read_image(path: Path, *, min_side: int | None = None, max_pixels: int = MAX
     Raises:
         ImageError: If the file is missing, truncated, no image, or too large.
     """
+    path = Path(path)
     with opened_image(path, max_pixels) as image:
         if min_side is not None:
             _reduce_in_decoder(image, min_side)
         return np.asarray(_to_rgb(ImageOps.exif_transpose(image), path))
 
 
-def is_plain_jpeg(path: Path, *, max_pixels: int = MAX_PIXELS) -> bool:
+def is_plain_jpeg(path: Path | str, *, max_pixels: int = MAX_PIXELS) -> bool:
     """Tell whether a file is an upright 8-bit RGB or grey JPEG, so one that needs no conversion.
 
     Raises:
         ImageError: If the file is missing or no image.
     """
-    with opened_image(path, max_pixels) as image:
+    with opened_image(Path(path), max_pixels) as image:
         upright = image.getexif().get(_EXIF_ORIENTATION, _UPRIGHT) == _UPRIGHT
         return image.format == "JPEG" and image.mode in ("RGB", "L") and upright
 
 
-def write_image(path: Path, image: Pixels) -> None:
+def write_image(path: Path | str, image: Pixels) -> None:
     """Write ``image``, uint8 RGB of shape ``(H, W, 3)``, as a PNG file, whole or not at all.
 
     Raises:
@@ -86,10 +89,10 @@ def write_image(path: Path, image: Pixels) -> None:
     """
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise ImageError(f"{path}: can't write {image.dtype} {image.shape}; wanted uint8 (H, W, 3)")
-    _write_png(path, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), _PHOTO_PNG)
+    _write_png(Path(path), cv2.cvtColor(image, cv2.COLOR_RGB2BGR), _PHOTO_PNG)
 
 
-def read_mask(path: Path, *, grey: bool = False, max_pixels: int = MAX_PIXELS) -> Mask:
+def read_mask(path: Path | str, *, grey: bool = False, max_pixels: int = MAX_PIXELS) -> Mask:
     """Read a mask file: True where known (white), False in holes (black).
 
     Args:
@@ -103,7 +106,7 @@ def read_mask(path: Path, *, grey: bool = False, max_pixels: int = MAX_PIXELS) -
     Raises:
         MaskError: If the file is unreadable, or grey while that is not accepted.
     """
-    values = _read_grey(path, max_pixels)
+    values = _read_grey(Path(path), max_pixels)
     if grey:
         return np.asarray(values >= _GREY_THRESHOLD)
     known = values == 255
@@ -137,7 +140,7 @@ def check_mask_size(path: Path, mask: Mask, size: tuple[int, int], whose: str) -
         )
 
 
-def write_mask(path: Path, mask: Mask) -> None:
+def write_mask(path: Path | str, mask: Mask) -> None:
     """Write ``mask``, bool ``(H, W)``, as a 1-bit PNG file, whole or not at all.
 
     Raises:
@@ -145,7 +148,7 @@ def write_mask(path: Path, mask: Mask) -> None:
     """
     if mask.dtype != np.bool_ or mask.ndim != 2:
         raise MaskError(f"{path}: can't write {mask.dtype} {mask.shape}; wanted bool (H, W)")
-    _write_png(path, mask.astype(np.uint8) * 255, _MASK_PNG)
+    _write_png(Path(path), mask.astype(np.uint8) * 255, _MASK_PNG)
 
 
 def known_from_foreign(mask: Mask) -> Mask:

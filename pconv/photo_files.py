@@ -103,7 +103,7 @@ class Photo:
         return replace(self, pixels=np.ascontiguousarray(stored))
 
 
-def read_photo(path: Path, *, max_pixels: int = MAX_PIXELS) -> Photo:
+def read_photo(path: Path | str, *, max_pixels: int = MAX_PIXELS) -> Photo:
     """Read a photograph without losing anything that `Photo` can hold.
 
     Palettes become RGB or RGBA. CMYK becomes RGB without its profile, and a warning says so.
@@ -117,6 +117,7 @@ def read_photo(path: Path, *, max_pixels: int = MAX_PIXELS) -> Photo:
             several pages, more than 16 bits, signed values, channels that are neither colour nor
             alpha, or colours multiplied by alpha.
     """
+    path = Path(path)
     with opened_image(path, max_pixels) as image:
         exif = image.getexif()
         _refuse_lossy(image, exif, path)
@@ -143,7 +144,7 @@ def read_photo(path: Path, *, max_pixels: int = MAX_PIXELS) -> Photo:
         return empty.with_upright(pixels) if is_turned else replace(empty, pixels=pixels)
 
 
-def write_photo(path: Path, photo: Photo) -> None:
+def write_photo(path: Path | str, photo: Photo) -> None:
     """Write a photograph, whole or not at all.
 
     PNG and TIFF hold everything; WebP is written without loss too; JPEG is lossy (quality 95).
@@ -157,6 +158,7 @@ def write_photo(path: Path, photo: Photo) -> None:
         ImageError: If the ending is another, the pixels are none that `Photo` holds, or the format
             can't hold 16 bits, alpha, the size or the metadata.
     """
+    path = Path(path)
     check_ending(path)
     _refuse_odd_pixels(photo.pixels, path)
     try:

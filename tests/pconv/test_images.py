@@ -23,7 +23,7 @@ from pconv.images import (
     write_image,
     write_mask,
 )
-from pconv.photo_files import read_photo
+from pconv.photo_files import Photo, read_photo, write_photo
 
 FEW = settings(
     deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -406,3 +406,21 @@ class TestTurnedTiff:
         image.save(path, tiffinfo={274: 6})
         expected = np.rot90(np.asarray(image.convert("RGB")), -1)
         np.testing.assert_array_equal(read_image(path), expected)
+
+
+class TestNames:
+    """Files may be named by text, as weights are."""
+
+    def test_values(self, tmp_path: Path) -> None:
+        """A good file is no unreadable image because its name is a string."""
+        image, mask = picture(), picture()[..., 0] > 50
+        names = [f"{tmp_path}/{name}" for name in ("image.png", "mask.png", "photo.png")]
+        write_image(names[0], image)
+        write_mask(names[1], mask)
+        write_photo(names[2], Photo(image))
+        assert (read_image(names[0]) == image).all()
+        assert (read_mask(names[1]) == mask).all()
+        assert (read_photo(names[2]).pixels == image).all()
+        assert not is_plain_jpeg(names[0])
+        with pytest.raises(ImageError, match=r"none\.png: no such file"):
+            read_image("none.png")
