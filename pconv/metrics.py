@@ -320,7 +320,7 @@ def _wrapped(image: Values) -> Values:
 def _total(values: Values) -> Tensor:
     if isinstance(values, Tensor):
         return values.sum((-2, -1), dtype=torch.float64)
-    return torch.as_tensor(values.sum((-2, -1), dtype=np.float64))
+    return torch.as_tensor(values.sum((-2, -1), dtype=np.float64), device="cpu")
 
 
 def _mean(values: Values, where: Values | None) -> Tensor:

@@ -371,6 +371,18 @@ class TestImageMetrics:
         for name, values in found.items():
             torch.testing.assert_close(values, expected[name], rtol=0, atol=1e-12, equal_nan=True)
 
+    def test_device(self, batch: tuple[Tensor, Tensor, Tensor]) -> None:
+        """They are where the images are, also where torch makes its tensors elsewhere."""
+        expected = image_metrics(*batch)
+        torch.set_default_device("meta")
+        try:
+            found = image_metrics(*batch)
+        finally:
+            torch.set_default_device(None)
+        for name, values in found.items():
+            assert values.device.type == "cpu"
+            torch.testing.assert_close(values, expected[name], rtol=0, atol=0, equal_nan=True)
+
     def test_the_known_pixels_are_right(self, batch: tuple[Tensor, Tensor, Tensor]) -> None:
         """Errors lie in the hole: the absolute error there, by its share, is that of the whole."""
         fill, truth, mask = batch
