@@ -336,8 +336,9 @@ def compile_mode(ranks: Ranks) -> str | None:
 
 
 def _new_model(plan: TrainingPlan, ranks: Ranks) -> UNet:
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(plan.seed)  # of the CPU, where the weights are drawn
+    # On the CPU, also where torch makes its tensors elsewhere: there they would not be of the seed.
+    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+        torch.default_generator.manual_seed(plan.seed)
         model = build_unet(**plan.hyperparameters())
     if plan.initial_weights:
         begin_with(model, plan.initial_weights)

@@ -327,6 +327,15 @@ class TestTrain:
         run(tmp_path, replace(PLAN, tf32=True, epochs=2))
         assert state() == before
 
+    def test_default_device(self, unstopped: TrainedRun, tmp_path: Path) -> None:
+        """Where torch makes its tensors makes no difference: weights are drawn on the CPU."""
+        torch.set_default_device("meta")
+        try:
+            trained = run(tmp_path / "state")
+        finally:
+            torch.set_default_device(None)
+        assert_same_bytes(trained, unstopped, tmp_path)
+
     def test_hooks(self, tmp_path: Path) -> None:
         """Watchers get each record with timing, and a picture of four pairs at most."""
         records, pictures = [], []
