@@ -95,7 +95,12 @@ METHODS: Final[dict[str, Fill]] = {
 
 def _opencv(image: Pixels, mask: Mask, algorithm: int) -> Pixels:
     hole = (~mask).astype(np.uint8)  # OpenCV's mask is 1 in holes
-    return cv2.inpaint(np.ascontiguousarray(image), hole, INPAINT_RADIUS_PX, algorithm)
+    if 1 in mask.shape:
+        # Of a single row or column OpenCV reads memory beside it: no two calls agree.
+        twice = [2 if side == 1 else 1 for side in mask.shape]
+        image, hole = (part.repeat(twice[0], 0).repeat(twice[1], 1) for part in (image, hole))
+    filled = cv2.inpaint(np.ascontiguousarray(image), hole, INPAINT_RADIUS_PX, algorithm)
+    return filled[: mask.shape[0], : mask.shape[1]]
 
 
 def wanted_one_of(names: Collection[str], found: object) -> str:

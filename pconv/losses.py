@@ -14,6 +14,7 @@ truths are given, one truth, ``B = 1``, may stand against many fills.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
+from numbers import Real
 from typing import Any
 
 import torch
@@ -49,9 +50,9 @@ class LossWeights:
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if not 0 <= value < math.inf:
+            if not (isinstance(value, Real) and 0 <= float(value) < math.inf):
                 raise ParameterError(
-                    f"loss weight {field.name}: {value}; wanted a finite number, 0 or more"
+                    f"loss weight {field.name}: {value!r}; wanted a finite number, 0 or more"
                 )
         if not any(getattr(self, field.name) for field in fields(self)):
             raise ParameterError("loss weights: all are 0; give one of them a weight")

@@ -173,6 +173,9 @@ def vary(rng: np.random.Generator, known: Mask, height: int, width: int) -> Mask
     Raises:
         MaskError: If no crop has both holes and known pixels.
     """
+    if known.all() or not known.any():
+        found = "no hole" if known.all() else "no known pixel"
+        raise MaskError(f"the given mask has {found}, and neither has any part of it")
 
     def draw() -> Mask:
         turned = np.rot90(known, int(rng.integers(4)))

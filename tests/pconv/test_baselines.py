@@ -111,6 +111,21 @@ class TestFill:
         assert fill(name, image, mask).shape == image.shape
 
     @every_method
+    @pytest.mark.parametrize("axis", [0, 1])
+    @pytest.mark.parametrize("seed", range(20))
+    def test_one_row(self, name: str, axis: int, seed: int) -> None:
+        """One row or column is filled alike each time, by OpenCV like the one of two that agree."""
+        rng = np.random.default_rng(seed)
+        image, mask = rng.integers(0, 256, (1, 17, 3), np.uint8), rng.random((1, 17)) < 0.5
+        mask[0, 0] = True
+        thin, known = (part.swapaxes(0, axis) for part in (image, mask))
+        filled = fill(name, thin, known)
+        np.testing.assert_array_equal(fill(name, thin.copy(), known.copy()), filled)
+        if name in ("telea", "ns"):
+            both = fill(name, thin.repeat(2, axis), known.repeat(2, axis))
+            np.testing.assert_array_equal(both.take([0], axis), filled)
+
+    @every_method
     def test_strided_inputs(self, name: str, ramp: Pixels, square_hole: Mask) -> None:
         """Views that are not contiguous in memory are filled like their copies."""
         image, mask = ramp[::2, ::-1], square_hole[::2, ::-1]

@@ -297,11 +297,15 @@ class TestLossWeights:
         assert (weights.valid, weights.hole, weights.perceptual) == (1, 6, 0.05)
         assert (weights.style, weights.tv) == (120, 0.1)
 
-    @pytest.mark.parametrize("value", [-1.0, math.nan, math.inf])
-    def test_raises(self, value: float) -> None:
+    @pytest.mark.parametrize("value", [-1.0, math.nan, math.inf, "1"])
+    def test_raises(self, value: Any) -> None:
         """A weight that would turn a term round or spoil the sum is refused by name."""
         with pytest.raises(ParameterError, match="loss weight hole"):
             LossWeights(hole=value)
+
+    def test_kinds_of_number(self) -> None:
+        """A number of numpy is as good as Python's."""
+        assert LossWeights(hole=np.float32(2)).hole == 2
 
     def test_raises_when_all_are_zero(self) -> None:
         """There must be something to minimise."""

@@ -134,6 +134,7 @@ class TestVary:
         assert not varied.all()
 
     def test_raises(self) -> None:
-        """A mask without holes has no variant with holes."""
-        with pytest.raises(MaskError, match="given mask"):
-            vary(np.random.default_rng(0), np.ones((9, 9), np.bool_), 5, 5)
+        """A mask without holes has no variant with holes, nor one without known pixels with any."""
+        for value, words in ((1, "no hole"), (0, "no known pixel")):
+            with pytest.raises(MaskError, match=f"given mask has {words}"):
+                vary(np.random.default_rng(0), np.full((9, 9), value, np.bool_), 5, 5)
