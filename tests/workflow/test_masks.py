@@ -302,7 +302,7 @@ class TestGivenMasks:
         """A given mask without holes is named."""
         write_mask(tmp_path / "white.png", np.ones((9, 9), np.bool_))
         params = masks_params(kinds=["folder"], folder=str(tmp_path))
-        with pytest.raises(MaskError, match=r"white\.png: variant of a given mask"):
+        with pytest.raises(MaskError, match=r"white\.png: the given mask has no hole"):
             make(params, tmp_path / "out")
 
 
