@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import cv2
 import numpy as np
@@ -22,6 +22,7 @@ from PIL import Image
 
 from pconv.atomic import atomic_file
 from pconv.errors import ImageError
+from pconv.exif import LONG, SHORT, UNDEFINED, numbers, read_structure, structure
 from pconv.images import MAX_PIXELS, opened_image
 from pconv.photo_metadata import (
     ICC_TAG,
@@ -303,30 +304,21 @@ def _encode_tiff(photo: Photo) -> bytes:
     channels = photo.channels
     if channels == 2 and pixels.dtype == np.uint16:  # neither Pillow nor OpenCV reads it
         raise ImageError("TIFF can't hold 16 bits of grey and alpha; wanted .png")
-    tags = Image.Exif()
-    if photo.exif:
-        tags.load(b"Exif\0\0" + photo.exif)
-    tags.update({256: width, 257: height, 258: (8 * pixels.dtype.itemsize,) * channels, 259: 1})
-    tags.update({262: 1 if channels < 3 else 2, 277: channels, 278: height, 279: pixels.nbytes})
-    tags.update({_STRIP_OFFSETS: 0, 284: 1})
+    order, tags = read_structure(photo.exif) if photo.exif else ("<", {})
+    bits = (8 * pixels.dtype.itemsize,) * channels
+    shorts = {_BITS: bits, 259: (1,), _PHOTOMETRIC: (1 if channels < 3 else 2,)}
+    shorts |= {_SAMPLES: (channels,), _PLANAR: (1,)}
     if channels in (2, 4):
-        tags[338] = 2  # alpha that the colours are not multiplied by
+        shorts[_EXTRA_SAMPLES] = (2,)  # alpha that the colours are not multiplied by
+    longs = {256: width, 257: height, 278: height, 279: pixels.nbytes, _STRIP_OFFSETS: 0}
+    tags |= {tag: numbers(order, SHORT, *values) for tag, values in shorts.items()}
+    tags |= {tag: numbers(order, LONG, value) for tag, value in longs.items()}
     if photo.icc_profile:
-        tags[ICC_TAG] = photo.icc_profile
-    head = tags.tobytes().removeprefix(b"Exif\0\0")
-    order: Literal["<", ">"] = ">" if head[:2] == b"MM" else "<"
+        tags[ICC_TAG] = (UNDEFINED, photo.icc_profile)
+    end = len(structure(order, tags))  # where the one strip begins
+    tags[_STRIP_OFFSETS] = numbers(order, LONG, end)
     stored = pixels.astype(pixels.dtype.newbyteorder(order)).tobytes()
-    return _with_pixels_at_end(head, order) + stored
-
-
-def _with_pixels_at_end(head: bytes, order: str) -> bytes:
-    """Let the one strip of a TIFF structure begin at its end; Pillow has its own idea of that."""
-    first, changed = struct.unpack_from(f"{order}I", head, 4)[0], bytearray(head)
-    for place in range(first + 2, len(head) - 11, 12):
-        if struct.unpack_from(f"{order}H", head, place)[0] == _STRIP_OFFSETS:
-            struct.pack_into(f"{order}HHII", changed, place, _STRIP_OFFSETS, 4, 1, len(head))
-            break
-    return bytes(changed)
+    return structure(order, tags) + stored
 
 
 def _encode_jpeg(photo: Photo) -> bytes:

@@ -13,6 +13,7 @@ from typing import Any
 from PIL import Image
 
 from pconv.errors import ImageError
+from pconv.exif import EXIF_IFD, SHORT, Directory, Field, Order, numbers, read_structure, structure
 
 log = logging.getLogger(__name__)
 
@@ -20,7 +21,6 @@ PNG_START = b"\x89PNG\r\n\x1a\n"
 ICC_TAG = 34675  # of TIFF: the colour profile
 # Chunks that say how pixels look or what they show; all others depend on how they are stored.
 _KEPT_CHUNKS = (b"iCCP", b"sRGB", b"gAMA", b"cHRM", b"cICP", b"pHYs", b"tEXt", b"zTXt", b"iTXt")
-_EXIF_IFD, _GPS_IFD = 0x8769, 0x8825
 _MAKER_NOTE, _JPEG_START = 0x927C, b"\xff\xd8\xff"
 _ORIENTATION = 0x0112
 # Tags of a TIFF file that describe how its pixels are stored; IFD0 of EXIF has the others.
@@ -49,29 +49,36 @@ def exif_without_pictures(exif: Image.Exif, path: Path) -> bytes | None:
 
     Of damaged data the orientation alone: without it the pixels would lie on their side.
     """
+    order: Order = "<"
+    kept: Directory = {}
     try:
-        kept = Image.Exif()
-        left_out = _STORAGE_TAGS | _PHOTOSHOP_TAGS | {_EXIF_IFD, _GPS_IFD, ICC_TAG}
-        if _has_thumbnails(exif.get(_XMP_TAG, b"")):
-            left_out.add(_XMP_TAG)
-        for tag, value in exif.items():
-            if tag not in left_out:
-                kept[tag] = value
-        for tag in (_EXIF_IFD, _GPS_IFD):
-            inner = exif.get_ifd(tag)
-            note = inner.get(_MAKER_NOTE)
-            if isinstance(note, bytes) and _JPEG_START in note:  # a preview
-                inner = {name: value for name, value in inner.items() if name != _MAKER_NOTE}
-            if inner:
-                kept.get_ifd(tag).update(inner)
-        return kept.tobytes().removeprefix(b"Exif\0\0") if len(kept) or kept._ifds else None
+        if exif.endian:  # there is some
+            exif.fp.seek(0)
+            order, found = read_structure(exif.fp.read())
+            kept = {tag: field for tag, field in found.items() if not _is_left_out(tag, field)}
+        if isinstance(inner := kept.get(EXIF_IFD), dict):
+            note = inner.get(_MAKER_NOTE, (0, b""))
+            if _JPEG_START in note[1]:  # a preview
+                del inner[_MAKER_NOTE]
+            if not inner:  # TIFF has no empty directories
+                del kept[EXIF_IFD]
+        checked = Image.Exif()
+        checked.load(structure(order, kept))
+        checked.tobytes()  # what it stumbles over, it could not read turned upright either
     except Exception as error:  # damaged metadata breaks Pillow in many ways
+        kept = {}
         log.warning(
             "%s: its EXIF data is damaged (%s) and left out but for the orientation", path, error
         )
-        kept = Image.Exif()
-        kept[_ORIENTATION] = orientation(exif)
-        return kept.tobytes().removeprefix(b"Exif\0\0")
+    turn = orientation(exif)  # as the pixels are taken; maybe of XMP, or Pillow stops before it
+    if turn != 1 or _ORIENTATION in kept:
+        kept[_ORIENTATION] = numbers(order, SHORT, turn)
+    return structure(order, kept) if kept else None
+
+
+def _is_left_out(tag: int, field: Field | Directory) -> bool:
+    is_xmp_with_pictures = tag == _XMP_TAG and _has_thumbnails(field[1])
+    return is_xmp_with_pictures or tag in _STORAGE_TAGS | _PHOTOSHOP_TAGS | {ICC_TAG}
 
 
 def kept_chunks(path: Path) -> list[tuple[bytes, bytes]]:
