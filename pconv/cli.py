@@ -198,7 +198,9 @@ def _drawing(kind: str) -> Callable[..., Any]:
 def _size(text: str) -> tuple[int, int]:
     """Return width and height from ``256`` or ``640x480``."""
     sides = text.lower().split("x")
-    if len(sides) > 2 or not all(side.isdecimal() and 0 < int(side) <= 10_000 for side in sides):
+    # Python turns no more than 4300 digits into a number.
+    are_numbers = all(side.isdecimal() and len(side) <= 5 for side in sides)
+    if len(sides) > 2 or not (are_numbers and all(0 < int(side) <= 10_000 for side in sides)):
         raise ParameterError(f"size is {text!r}, wanted SIDE or WIDTHxHEIGHT, 1 to 10000 each")
     return int(sides[0]), int(sides[-1])
 

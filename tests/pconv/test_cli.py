@@ -307,7 +307,10 @@ class TestMasks:
         assert (masks["one"] != masks["other"]).any()
         assert len(list(Path("one").iterdir())) == 2
 
-    @pytest.mark.parametrize("option", [("--size", "0"), ("--size", "1x2x3"), ("--kind", "dots")])
+    @pytest.mark.parametrize(
+        "option",
+        [("--size", "0"), ("--size", "1x2x3"), ("--size", 5000 * "9"), ("--kind", "dots")],
+    )
     def test_raises(self, option: tuple[str, str]) -> None:
         """Impossible sizes and kinds are refused."""
         result = pconv("masks", "out", *option)
