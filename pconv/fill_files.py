@@ -246,7 +246,7 @@ def _files(path: Path, name: str, masks: bool) -> list[Path]:
     if path.is_dir():
         files = (file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
         # As a pattern does: macOS leaves a ._cat.png, which is no picture, beside cat.png.
-        found = [file for file in files if not file.name.startswith(".")]
+        found = [file for file in files if not (file.name.startswith(".") or file.is_dir())]
     else:
         matching = map(Path, glob.glob(name, recursive=True))  # noqa: PTH207  # may be absolute
         found = [file for file in matching if file.is_file()]

@@ -80,6 +80,12 @@ class TestFindFiles:
             assert find_files([name]) == [tmp_path / "1.png"]
         assert find_files([str(tmp_path / "1-filled.png")]) == [tmp_path / "1-filled.png"]
 
+    def test_folder_like_a_picture(self, tmp_path: Path) -> None:
+        """A folder in a folder is no picture, whatever its name; nor is it by a pattern."""
+        touch(tmp_path, "1.png", "2.png/3.png")
+        for name in (str(tmp_path), str(tmp_path / "*.png")):
+            assert find_files([name]) == [tmp_path / "1.png"]
+
     def test_raises(self, tmp_path: Path) -> None:
         """A name that stands for nothing is told."""
         with pytest.raises(ImageError, match="none"):
