@@ -110,6 +110,8 @@ def plan_jobs(
     """
     if for_all:
         _refuse_masks_among(photos, for_all)
+        # In the folder of the photos it is not meant as one of them; alone it is.
+        photos = [photo for photo in photos if photo.resolve() != for_all.resolve()] or photos
     place = None if out is None else Path(out)
     into_folder = out is not None and _is_folder(out, len(photos))
     results = [result_path(photo, place, into_folder=into_folder) for photo in photos]

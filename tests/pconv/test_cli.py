@@ -215,7 +215,7 @@ class TestFill:
             (["photo.png", "-m", "mask.png", "--grow", "-1"], "--grow"),
             (["photo.png", "-m", "mask.png", "-o", "photo.png/a.png"], "photo.png"),
             (
-                ["photo.png", "photo.png", "mask.png", "-m", "mask.png", "-o", "a.png"],
+                ["photo.png", "photo.png", "mask.png", "-m", "*.png", "-o", "a.png"],
                 "a folder for 2",
             ),
             ([""], "what follows telea is empty; is a shell variable unset?"),

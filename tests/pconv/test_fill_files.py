@@ -203,6 +203,14 @@ class TestPlanJobs:
         jobs = plan_jobs([Path(photo) for photo in photos], [], None, for_all=Path(mask))
         assert [job[1] for job in jobs] == [Path(mask)] * len(photos)
 
+    def test_mask_among_photos(self) -> None:
+        """The mask for all is none of the photos whose folder it lies in; a photo alone may be."""
+        photos, mask = [Path("a.png"), Path("mask.png"), Path("z.png")], Path("./mask.png")
+        jobs = plan_jobs(photos, [mask], None, for_all=mask)
+        assert [job[0] for job in jobs] == [Path("a.png"), Path("z.png")]
+        assert plan_jobs(photos[:2], [mask], "out.png", for_all=mask)[0][2] == Path("out.png")
+        assert len(plan_jobs([mask], [mask], None, for_all=mask)) == 1
+
     def test_folder_like_a_picture(self, tmp_path: Path) -> None:
         """A folder that is there is one, whatever its name."""
         out = tmp_path / "out.png"
