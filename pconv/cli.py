@@ -5,6 +5,7 @@ imported when a command runs, so that help and completion answer at once.
 """
 
 import logging
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -238,6 +239,7 @@ def compare(
     from pconv.images import read_image, write_image
     from pconv.inpainting import check_method, inpaint
     from pconv.photo_files import read_photo
+    from pconv.weights_source import VARIABLE
 
     if out.suffix.lower() != ".png":
         raise ParameterError(f"{out}: the comparison is a PNG file; wanted a name in .png")
@@ -263,7 +265,8 @@ def compare(
                     allow_large_holes=large_holes,
                 )
         except WeightsError as error:
-            if weights is not None:
+            # Named ones are wanted; and without any fill there is nothing to compare.
+            if weights or os.environ.get(VARIABLE) or set(names) == {method}:
                 raise
             typer.echo(f"{method} is left out: {error}", err=True)
         else:

@@ -385,11 +385,18 @@ class TestCompare:
         assert pconv("compare", *options, "--large-holes").exit_code == 0
 
     @pytest.mark.usefixtures("scene")
-    def test_raises(self) -> None:
-        """Weights that are named and missing are an error."""
-        result = pconv("compare", "photo.png", "-m", "mask.png", "--weights", "none.safetensors")
-        assert result.exit_code == 2
-        assert "none.safetensors" in result.stderr
+    def test_raises(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Weights that are named and missing are an error, and so is nothing to compare."""
+        scene = ["photo.png", "-m", "mask.png"]
+        named = pconv("compare", *scene, "--weights", "none.safetensors")
+        alone = pconv("compare", *scene, "--methods", "pconv")
+        monkeypatch.setenv("PCONV_WEIGHTS", "other.safetensors")
+        by_variable = pconv("compare", *scene, "--methods", "pconv,mean")
+        assert [result.exit_code for result in (named, alone, by_variable)] == [2, 2, 2]
+        assert "none.safetensors" in named.stderr
+        assert "no trained weights here" in alone.stderr
+        assert "other.safetensors: there is no such weights file" in by_variable.stderr
+        assert not Path("comparison.png").exists()
 
     @pytest.mark.usefixtures("scene")
     def test_method_names(self) -> None:
