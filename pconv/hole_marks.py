@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ImageColor
 
-from pconv.errors import MaskError, ParameterError, ShapeError
-from pconv.images import Mask, known_from_foreign, read_mask
-from pconv.photo_files import Photo, Pixels, read_photo
+from pconv.errors import ImageError, MaskError, ParameterError, ShapeError
+from pconv.images import MAX_PIXELS, Mask, known_from_foreign, opened_image, read_mask
+from pconv.photo_files import Photo, Pixels, read_photo, refuse_pages
 from pconv.pictures import as_rgb
 
 log = logging.getLogger(__name__)
@@ -81,7 +81,7 @@ def known_pixels(
         raise MaskError("no mask and no colour of holes: say where they are")
     distance, where = None, mask or name
     if marks.colour is None:
-        known = read_mask(Path(str(mask)))
+        known = _read_black_and_white(Path(str(mask)))
     else:
         marked = photo if mask is None else read_photo(mask)
         distance = _distance(marked.upright, str(marks.colour))
@@ -102,6 +102,16 @@ def known_pixels(
     known = _grown(known, marks.grow_px)
     if distance is not None and not marks.invert:
         _tell_nearly_marked(known, distance, marks, where)
+    return known
+
+
+def _read_black_and_white(path: Path) -> Mask:
+    known = read_mask(path)
+    try:
+        with opened_image(path, MAX_PIXELS) as image:
+            refuse_pages(image, path)
+    except ImageError as error:
+        raise MaskError(str(error)) from error
     return known
 
 

@@ -194,11 +194,20 @@ def _refuse_odd_pixels(pixels: Pixels, path: Path) -> None:
         )
 
 
-def _refuse_lossy(image: Image.Image, exif: Image.Exif, path: Path) -> None:
+def refuse_pages(image: Image.Image, path: Path) -> None:
+    """Refuse a file with several pictures, of which one would be read and the others lost.
+
+    Raises:
+        ImageError: If there are several.
+    """
     # A phone's JPEG may carry a second picture, such as a gain map; it is no page.
     pages = 1 if image.format in ("JPEG", "MPO") else getattr(image, "n_frames", 1)
     if pages > 1:
         raise ImageError(f"{path}: {pages} pictures in one file; wanted one: save them apart")
+
+
+def _refuse_lossy(image: Image.Image, exif: Image.Exif, path: Path) -> None:
+    refuse_pages(image, path)
     if image.mode in ("I", "F"):
         raise ImageError(f"{path}: 32-bit pixels; wanted 8 or 16 bits a channel")
     if image.format == "TIFF":

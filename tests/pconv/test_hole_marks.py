@@ -187,6 +187,13 @@ class TestKnownPixels:
         with pytest.raises(ShapeError, match=r"30x20 pixels; wanted 20x30"):
             known_pixels(Photo(PLAIN.pixels, 6), mask, HoleMarks())
 
+    def test_pages(self, tmp_path: Path) -> None:
+        """A mask of several pages is refused: the holes may be on another than the first."""
+        path, page = tmp_path / "mask.tif", Image.fromarray(KNOWN)
+        page.save(path, save_all=True, append_images=[page])
+        with pytest.raises(MaskError, match=r"mask\.tif: 2 pictures in one file"):
+            known_pixels(PLAIN, path, HoleMarks())
+
     def test_nothing(self) -> None:
         """Neither mask nor colour is no way to mark a hole."""
         with pytest.raises(MaskError, match="no mask and no colour"):
