@@ -56,7 +56,8 @@ def _refuse_empty(args: list[str]) -> None:
     """Refuse empty words: as a path one is the current folder, and nobody means that."""
     options = args[: args.index("--")] if "--" in args else args
     for before, word in pairwise(args):
-        is_assigned = word in options and word.startswith("--") and word.endswith("=")
+        is_option = word in options and word.startswith("--")
+        is_assigned = is_option and word.find("=") == len(word) - 1  # a name may end so: --mask=a=
         if not word or is_assigned:
             name = word[:-1] if is_assigned else before
             raise ParameterError(f"what follows {name} is empty; is a shell variable unset?")

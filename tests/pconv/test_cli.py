@@ -241,6 +241,12 @@ class TestFill:
         assert sorted(Path().iterdir()) == before
 
     @pytest.mark.usefixtures("scene")
+    def test_name_that_ends_like_an_option(self) -> None:
+        """A file whose name ends in an equals sign is a file, also right after its option."""
+        Path("mask.png").rename("mask=")
+        assert telea("photo.png", "--mask=mask=").exit_code == 0
+
+    @pytest.mark.usefixtures("scene")
     def test_process(self) -> None:
         """As a process: `python -m pconv.cli`, with its status and no traceback."""
         command = [sys.executable, "-m", "pconv.cli", "fill", "photo.png", "--mask", "none.png"]
