@@ -27,6 +27,7 @@ from pconv.images import MAX_PIXELS, opened_image
 from pconv.photo_metadata import (
     ICC_TAG,
     PNG_START,
+    exif_of,
     exif_without_pictures,
     kept_chunks,
     orientation,
@@ -120,7 +121,7 @@ def read_photo(path: Path | str, *, max_pixels: int = MAX_PIXELS) -> Photo:
     """
     path = Path(path)
     with opened_image(path, max_pixels) as image:
-        exif = image.getexif()
+        exif = exif_of(image, path)
         _refuse_lossy(image, exif, path)
         keeps_profile = image.mode not in BECOME_RGB
         if not keeps_profile:

@@ -44,6 +44,19 @@ def orientation(exif: Image.Exif) -> int:
     return value if value in range(1, 9) else 1
 
 
+def exif_of(image: Image.Image, path: Path) -> Image.Exif:
+    """Return EXIF data; none where it can't be read at all, as Pillow itself has it for JPEG."""
+    if image.format == "PNG":
+        image.load()  # as it would below: damaged pixels must not pass for damaged metadata
+    try:
+        return image.getexif()
+    except Exception as error:  # damaged metadata breaks Pillow in many ways
+        if image.format == "TIFF":  # it describes the pixels
+            raise
+        log.warning("%s: its EXIF data is damaged (%s) and left out", path, error)
+        return Image.Exif()
+
+
 def exif_without_pictures(exif: Image.Exif, path: Path) -> bytes | None:
     """Return EXIF data of IFD0, EXIF and GPS as a TIFF structure; IFD1 holds the thumbnail.
 

@@ -334,6 +334,26 @@ class TestReadPhoto:
         assert photo.pixels.shape == (8, 8, 3)
         assert photo.orientation == 1
 
+    @pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp"])
+    def test_exif_that_is_none(self, tmp_path: Path, suffix: str) -> None:
+        """Where EXIF data should be and something else is, the photo has none; its pixels stay."""
+        path = tmp_path / f"photo{suffix}"
+        Image.new("RGB", (8, 6), "white").save(path, exif=b"Exif\0\0no EXIF data at all")
+        photo = read_photo(path)
+        assert (photo.pixels == 255).all()
+        assert photo.exif is None
+
+    @pytest.mark.parametrize("shape", [(40, 30, 3), (40, 30)])
+    def test_damaged_pixels(self, tmp_path: Path, shape: tuple[int, ...]) -> None:
+        """Where pixels are damaged, the photo is refused, not taken to have no EXIF data."""
+        path = tmp_path / "photo.png"
+        write_photo(path, Photo(noise("u1", *shape)))
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 0x55
+        path.write_bytes(data)
+        with pytest.raises(ImageError, match="not a readable image"):
+            read_photo(path)
+
     def test_damaged_exif_keeps_orientation(self, tmp_path: Path) -> None:
         """Of damaged EXIF data the orientation stays: what is written is shown as the photo is."""
         path, again = tmp_path / "photo.jpg", tmp_path / "again.png"
