@@ -159,25 +159,27 @@ def lead(measured: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
         measured: ``metrics.json`` of a report: method, kind of masks, metric.
     """
     ours = measured[OURS]
-    differences = {}
-    for kind in [kind for kind in (ALL, *KINDS) if kind in ours]:
-        theirs = {
-            CLASSICAL[method]: kinds[kind]["psnr_hole"]
-            for method, kinds in measured.items()
-            # A method that was measured on a few of the pairs is not held against all of them.
-            if method in CLASSICAL and kinds.get(kind, {}).get("pairs") == ours[kind]["pairs"]
-        }
-        if theirs:
-            best = max(theirs, key=theirs.__getitem__)
-            differences[kind] = (ours[kind]["psnr_hole"] - theirs[best], best)
-    if not differences:
-        return "No method that learns nothing was measured on the same pairs."
-    over_all, best = differences.pop(ALL)
-    by_kind = sorted((number, f"{best}, {kind}") for kind, (number, best) in differences.items())
-    (least, where), (most, at) = by_kind[0], by_kind[-1]
+    # A method that was measured on a few of the pairs is not held against all of them.
+    others = {
+        title: measured[method]
+        for method, title in CLASSICAL.items()
+        if method in measured and measured[method][ALL]["pairs"] == ours[ALL]["pairs"]
+    }
+    if not others:
+        return "No method without learning was measured on the same pairs."
+
+    def beside(kind: str) -> tuple[float, str]:
+        best = max(others, key=lambda title: others[title][kind]["psnr_hole"])
+        return ours[kind]["psnr_hole"] - others[best][kind]["psnr_hole"], best
+
+    over_all, best = beside(ALL)
+    by_kind = sorted((*beside(kind), kind) for kind in KINDS if kind in ours)
+    least, most = (
+        f"{by:+.2f} dB ({kind}, {title})" for by, title, kind in (by_kind[0], by_kind[-1])
+    )
     return (
-        f"Beside the best method that learns nothing that is {over_all:+.2f} dB over all pairs "
-        f"({best});\nof a kind at least {least:+.2f} dB ({where}), at most {most:+.2f} dB ({at})."
+        f"Compared with the best method without learning that is {over_all:+.2f} dB over all pairs "
+        f"({best}),\nand by kind of hole from {least} to {most}."
     )
 
 

@@ -149,14 +149,15 @@ class TestLead:
             )
         )
         assert text == (
-            "Beside the best method that learns nothing that is +1.00 dB over all pairs (Telea);\n"
-            "of a kind at least -0.50 dB (Biharmonic, walk), at most +3.00 dB (Biharmonic, or)."
+            "Compared with the best method without learning that is +1.00 dB over all pairs "
+            "(Telea),\nand by kind of hole from -0.50 dB (walk, Biharmonic) to +3.00 dB (or, "
+            "Biharmonic)."
         )
 
     def test_fewer_pairs(self) -> None:
         """A method that was measured on fewer pairs is not held against all of them."""
         ours = {"all": (20.0, 9), "ec": (20.0, 9)}
-        few = {"all": (25.0, 3), "ec": (25.0, 3)}
+        few = {"all": (25.0, 3), "ec": (25.0, 9)}
         assert "+1.00 dB over all pairs (Telea)" in lead(
             _measured(pconv_last=ours, patchmatch=few, telea={"all": (19.0, 9), "ec": (19.0, 9)})
         )
