@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from tqdm import tqdm
 
-from pconv.cli_errors import EXIT_BAD_INPUT, Commands
+from pconv.cli_errors import EXIT_BAD_INPUT, Commands, one_line
 from pconv.cli_options import (
     FILL_HELP,
     MASK_KINDS,
@@ -145,12 +145,12 @@ def _fill_all(jobs: list[Any], inpainter: "Inpainter", marks: Any, overwrite: bo
             share = fill_file(job, inpainter, marks, overwrite=overwrite)
         except (PConvError, OSError) as error:
             failed += 1
-            tqdm.write(f"Error: {error}", file=sys.stderr)
+            tqdm.write(one_line(f"Error: {error}"), file=sys.stderr)
         else:
             seconds = time.perf_counter() - started
             hole = f"{share:.1%}" if not 0 < share < 0.0005 else "under 0.1%"
             text = f"{job[0]} -> {job[2]} ({hole} hole, {seconds:.1f} s)"
-            tqdm.write(text, file=sys.stdout)
+            tqdm.write(one_line(text), file=sys.stdout)
     return failed
 
 
@@ -272,7 +272,7 @@ def compare(
         else:
             pictures[f"{method}, {time.perf_counter() - started:.1f} s"] = filled
     write_image(out, side_by_side(pictures))
-    typer.echo(f"{photo} -> {out}")
+    typer.echo(one_line(f"{photo} -> {out}"))
 
 
 @app.command(no_args_is_help=True)

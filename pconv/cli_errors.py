@@ -2,6 +2,7 @@
 
 import os
 import sys
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import TextIOWrapper
@@ -48,8 +49,17 @@ def _told_in_one_line() -> Iterator[None]:
     except BrokenPipeError:  # the reader of our output, such as head, has seen enough
         raise
     except (PConvError, OSError, MemoryError) as error:
-        typer.echo(f"Error: {error}" if str(error) else "Error: too little memory", err=True)
+        words = one_line(f"Error: {error}") if str(error) else "Error: too little memory"
+        typer.echo(words, err=True)
         raise typer.Exit(EXIT_BAD_INPUT) from None
+
+
+def one_line(text: str) -> str:
+    """Return a text with control characters escaped, as a file's name may have them."""
+    return "".join(
+        one.encode("unicode_escape").decode() if unicodedata.category(one) == "Cc" else one
+        for one in text
+    )
 
 
 def _refuse_empty(args: list[str]) -> None:

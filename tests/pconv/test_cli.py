@@ -144,6 +144,17 @@ class TestFill:
         assert "2 of 4 filled, 2 failed" in result.stderr
 
     @pytest.mark.slow
+    def test_name_of_several_lines(self) -> None:
+        """A line break or an escape in a file's name is written as such, and the line stays one."""
+        name = "a\nb\x1b[31m.png"
+        write_scene(name, "mask.png")
+        filled = telea(name, "--mask", "mask.png", "-o", "filled.png")
+        assert filled.output.startswith("a\\nb\\x1b[31m.png -> filled.png (7.5% hole")
+        missing = telea(f"no{name}", "--mask", "mask.png")
+        for result in (filled, missing):
+            assert len(result.output.splitlines()) == 1
+        assert missing.output.startswith("Error: noa\\nb\\x1b[31m.png: ")
+
     def test_name_that_is_not_utf_8(self) -> None:
         """A name in another encoding is filled and told, and so is the next photo."""
         write_scene("photo.png", "mask.png")
