@@ -154,6 +154,23 @@ def data_of(stage: str, *, made: bool = False) -> list[Path]:
     return [path for path in paths if path.exists()]
 
 
+def is_report_of_data(page: Path) -> bool:
+    """Return whether a report is of the data and the networks that lie here; its page names them.
+
+    It is not where a stage before it ran again and the report has yet to; a warning tells.
+    """
+    digests = [dvc_hash(path) for path in data_of("report")]
+    text = page.read_text(encoding="utf-8") if page.is_file() else ""
+    is_of_data = all(digest in text for digest in digests)
+    if not is_of_data:
+        log.warning(
+            "%s is not of the data and the networks that lie here, and is not sent; `dvc repro` "
+            "makes one that is",
+            page,
+        )
+    return is_of_data
+
+
 def data_set(path: Path) -> dict[str, str]:
     """Return a file or folder as MLflow describes a data set, with the MD5 that DVC records."""
     files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]

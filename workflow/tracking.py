@@ -49,6 +49,7 @@ from workflow.run_files import (
     data_of,
     data_set,
     finished_trainings,
+    is_report_of_data,
     provenance,
     report_provenance,
     sha256,
@@ -70,8 +71,8 @@ REPORTS = Path("reports")
 Arguments = ParamSpec("Arguments")
 
 _WITNESS = "train/total"  # tells which epochs a run has
-_METRICS, _HEADLINE = "metrics.json", "headline.json"
-_REPORT_FILES = ["index.html", "table.md", "table.csv", _METRICS, _HEADLINE]
+_PAGE, _METRICS, _HEADLINE = "index.html", "metrics.json", "headline.json"
+_REPORT_FILES = [_PAGE, "table.md", "table.csv", _METRICS, _HEADLINE]
 _REPORT_FILES += ["curves.csv", "figures"]
 _TABLE = "table.json"  # in the form in which MLflow shows tables
 _NOTE_HASH = "note.sha256"
@@ -336,6 +337,7 @@ def log_report(models: Path = MODELS, reports: Path = REPORTS, *, is_new: bool =
     """
     trained = finished_trainings(models)
     has_report = all((reports / name).is_file() for name in (_METRICS, _HEADLINE))
+    has_report = has_report and (is_new or is_report_of_data(reports / _PAGE))
     maker = report_provenance() if is_new else {}
     done = [
         _log_finished(training, reports if has_report and training is trained[0] else None, maker)

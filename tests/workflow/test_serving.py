@@ -282,6 +282,30 @@ def test_whose_report(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not tracking.log_report()  # one did not get through
 
 
+@pytest.mark.parametrize("edited", ["models/pconv/log.jsonl", "data/sample.csv"])
+def test_report_of_other_data(
+    finished: Path, caplog: pytest.LogCaptureFixture, edited: str
+) -> None:
+    """A report that was made before the last training or drawing is not delivered as of that."""
+    from mlflow import MlflowClient
+
+    (finished / "dvc.yaml").write_text((ROOT / "dvc.yaml").read_text())
+    (finished / "data").mkdir()
+    (finished / "data/sample.csv").write_text("as measured")
+    digests = [dvc_hash(finished / name) for name in ("data/sample.csv", "models")]
+    (finished / "reports/index.html").write_text(" ".join(digests))
+    content = (finished / edited).read_text()
+    (finished / edited).write_text(f"{content}\n" if "data" in edited else content * 2)
+    assert tracking.log_report(is_new=False)
+    assert "is not of the data" in caplog.text
+    (run,) = MlflowClient().search_runs([_experiment()])
+    assert "headline/psnr_hole" not in run.data.metrics
+    (finished / edited).write_text(content)
+    assert tracking.log_report(is_new=False)
+    (run,) = MlflowClient().search_runs([_experiment()])
+    assert run.data.metrics["headline/psnr_hole"] == 21.5
+
+
 @pytest.mark.parametrize("gone", ["metrics.json", "headline.json"])
 def test_half_a_report(finished: Path, monkeypatch: pytest.MonkeyPatch, gone: str) -> None:
     """Of a report that lacks one of its two files of numbers nothing is sent."""
