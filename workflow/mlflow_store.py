@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 EXPERIMENT = "pconv"
 DESCRIPTION = "mlflow.note.content"  # the tag
 BEST = "best"  # the alias
-_EVALUATION, _PARENT = "evaluation", "mlflow.parentRunId"  # tags
+EVALUATION, _PARENT = "evaluation", "mlflow.parentRunId"  # tags
 _NAMED_CHANGES = 3
 _SQLITE = "sqlite:///"
 _DEFAULT_STORE = f"{_SQLITE}mlflow.db"
@@ -132,15 +132,15 @@ def run_of_evaluation(client: Any, training: Any, parameters: Mapping[str, str])
             another.
     """
     digest = sha256(json.dumps(parameters, sort_keys=True).encode())
-    first = training.data.tags.get(_EVALUATION)
+    first = training.data.tags.get(EVALUATION)
     if first is None:
-        client.set_tag(training.info.run_id, _EVALUATION, digest)
+        client.set_tag(training.info.run_id, EVALUATION, digest)
     if first in (None, digest):
         return training
     known = training.data.params
     changed = [f"{key}={value}" for key, value in parameters.items() if known.get(key) != value]
     name = " ".join(["evaluation", *changed[:_NAMED_CHANGES]])
-    tags = {_PARENT: training.info.run_id, _EVALUATION: digest}
+    tags = {_PARENT: training.info.run_id, EVALUATION: digest}
     return run_with(client, training.info.experiment_id, name, tags)
 
 

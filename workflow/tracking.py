@@ -30,6 +30,7 @@ from pconv.errors import DataError
 from workflow.command import run_command
 from workflow.mlflow_store import (
     DESCRIPTION,
+    EVALUATION,
     experiment_id,
     register_model,
     run_of_evaluation,
@@ -200,13 +201,17 @@ class Run:
         self._client.log_inputs(self._id, sets)
 
     @_posted
-    def describe(self, text: str) -> None:
+    def describe(self, text: str, *, has_report: bool = False) -> None:
         """Set the description, Markdown; one that somebody wrote by hand stays.
 
+        So does a report's, whose numbers the run keeps, where the new one has no report.
         ``{run}`` and ``{experiment}`` become MLflow's numbers of them.
         """
         tags = self._client.get_run(self._id).data.tags
-        if DESCRIPTION in tags and sha256(tags[DESCRIPTION].encode()) != tags.get(_NOTE_HASH):
+        if DESCRIPTION in tags and (
+            sha256(tags[DESCRIPTION].encode()) != tags.get(_NOTE_HASH)
+            or (EVALUATION in tags and not has_report)
+        ):
             return
         text = text.replace("{run}", self._id).replace("{experiment}", self._experiment)
         self._set_tags({DESCRIPTION: text, _NOTE_HASH: sha256(text.encode())})
@@ -373,7 +378,8 @@ def _log_evaluation(training: Trained, reports: Path, maker: Mapping[str, str]) 
         found = [reports / name for name in _REPORT_FILES if (reports / name).exists()]
         run.log_files(*found, folder="report")
         table = hole_psnr_table(metrics, training.folder.parent)
-        run.describe(description(training.params, fingerprint, table=table, has_report=True))
+        text = description(training.params, fingerprint, table=table, has_report=True)
+        run.describe(text, has_report=True)
     return run.is_delivered
 
 

@@ -306,6 +306,23 @@ def test_report_of_other_data(
     assert run.data.metrics["headline/psnr_hole"] == 21.5
 
 
+def test_described_without_a_report(finished: Path) -> None:
+    """A run that has numbers keeps the table of them, also where it is not it that is evaluated."""
+    from mlflow import MlflowClient
+
+    (finished / "models/pconv").rename(finished / "models/plain")
+    about = {"fingerprint": "e" * 64, "kind": "plain", "size_px": "32"}
+    save_weights(finished / "models/plain/last.safetensors", PConvUNet(width=2, levels=3), about)
+    assert tracking.log_report()
+    shutil.copytree(finished / "models/plain", finished / "models/pconv")
+    about = {"fingerprint": "f" * 64, "kind": "pconv", "size_px": "32"}
+    save_weights(finished / "models/pconv/last.safetensors", PConvUNet(width=2, levels=3), about)
+    assert tracking.log_report()
+    for run in MlflowClient().search_runs([_experiment()]):
+        assert "headline/psnr_hole" in run.data.metrics
+        assert "| 20.50 |" in run.data.tags[mlflow_store.DESCRIPTION]
+
+
 @pytest.mark.parametrize("gone", ["metrics.json", "headline.json"])
 def test_half_a_report(finished: Path, monkeypatch: pytest.MonkeyPatch, gone: str) -> None:
     """Of a report that lacks one of its two files of numbers nothing is sent."""
