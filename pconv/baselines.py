@@ -13,8 +13,9 @@ from typing import Final
 import cv2
 import numpy as np
 
-from pconv.errors import ImageError, MaskError, ParameterError, ShapeError
+from pconv.errors import MaskError, ParameterError, ShapeError
 from pconv.images import Mask, Pixels
+from pconv.resizing import refuse_other_than_8_bits
 
 Fill = Callable[[Pixels, Mask], Pixels]
 
@@ -114,10 +115,7 @@ def _check(image: Pixels, mask: Mask) -> None:
         raise ShapeError(
             f"image has shape {image.shape}, wanted (H, W, 3): RGB with its channels last"
         )
-    if image.dtype != np.uint8:
-        raise ImageError(
-            f"image is {image.dtype}, wanted uint8 with values 0..255; convert it first"
-        )
+    refuse_other_than_8_bits(image)
     if mask.shape != image.shape[:2]:
         raise ShapeError(
             f"mask has shape {mask.shape}, the image {image.shape}; wanted its first two"
