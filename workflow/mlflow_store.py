@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 from pconv.errors import DataError
 from workflow.outbox import may_pass
 from workflow.run_files import is_better, sha256
-from workflow.run_text import ABOUT_EXPERIMENT, ABOUT_MODEL
+from workflow.run_text import ABOUT_EXPERIMENT, ABOUT_MODEL, evaluation_name
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +29,6 @@ EXPERIMENT = "pconv"
 DESCRIPTION = "mlflow.note.content"  # the tag
 BEST = "best"  # the alias
 EVALUATION, _PARENT = "evaluation", "mlflow.parentRunId"  # tags
-_NAMED_CHANGES = 3
 _SQLITE = "sqlite:///"
 _DEFAULT_STORE = f"{_SQLITE}mlflow.db"
 _SETTINGS = {
@@ -137,10 +136,8 @@ def run_of_evaluation(client: Any, training: Any, parameters: Mapping[str, str])
         client.set_tag(training.info.run_id, EVALUATION, digest)
     if first in (None, digest):
         return training
-    known = training.data.params
-    changed = [f"{key}={value}" for key, value in parameters.items() if known.get(key) != value]
-    name = " ".join(["evaluation", *changed[:_NAMED_CHANGES]])
     tags = {_PARENT: training.info.run_id, EVALUATION: digest}
+    name = evaluation_name(training.data.params, parameters)
     return run_with(client, training.info.experiment_id, name, tags)
 
 

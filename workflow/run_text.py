@@ -72,6 +72,17 @@ def run_name(params: Params | None, kind: str, fingerprint: str) -> str:
     return " ".join([*words, *_named(changes), fingerprint[:8]])
 
 
+def evaluation_name(first: Mapping[str, str], parameters: Mapping[str, str]) -> str:
+    """Return the name of an evaluation's run: ``evaluation sample.seed=2``, for example.
+
+    Args:
+        first: Parameters of the training's run, which has its first evaluation.
+        parameters: Of this one.
+    """
+    changes: Changes = {k: (first.get(k), v) for k, v in parameters.items() if first.get(k) != v}
+    return " ".join(["evaluation", *_named(changes)])
+
+
 def description(
     params: Params | None, fingerprint: str, *, table: str = "", has_report: bool = False
 ) -> str:

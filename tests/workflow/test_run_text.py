@@ -5,7 +5,13 @@ from pathlib import Path
 import pytest
 
 from workflow.params import read_params
-from workflow.run_text import description, epoch_numbers, numbers, run_name
+from workflow.run_text import (
+    description,
+    epoch_numbers,
+    evaluation_name,
+    numbers,
+    run_name,
+)
 
 ROOT = Path(__file__).parents[2]
 
@@ -42,6 +48,19 @@ class TestRunName:
         name = run_name(changed, "pconv", "1a2b3c4d5e")
         assert name.startswith("tiny epochs=9 learning_rate=0.125 ")
         assert name.endswith(" (+1) 1a2b3c4d")
+
+
+class TestEvaluationName:
+    """What an evaluation's run is called."""
+
+    def test_values(self) -> None:
+        """The first parameters that differ are named, and how many more there are."""
+        first = {"sample.seed": "1", "sample.pairs": "8"}
+        assert evaluation_name(first, first | {"sample.seed": "2"}) == "evaluation sample.seed=2"
+        others = {f"evaluate.{letter}": letter for letter in "abcd"}
+        assert evaluation_name(first, others) == (
+            "evaluation evaluate.a=a evaluate.b=b evaluate.c=c (+1)"
+        )
 
 
 class TestDescription:
