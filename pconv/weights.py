@@ -96,7 +96,7 @@ def begin_with(model: UNet, path: Path | str) -> None:
     Raises:
         WeightsError: If the file can't be loaded, or its network is another one.
     """
-    start = load_weights(path)
+    start = _loaded(Path(path), "cpu")  # a file: no other meaning that a name may have
     found, wanted = start.hyperparameters(), model.hyperparameters()
     for name, value in wanted.items():
         if found[name] != value and (name, value) != ("mask_channel", True):

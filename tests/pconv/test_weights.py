@@ -150,6 +150,19 @@ class TestBeginWith:
         for name, value in network(kind).state_dict().items():
             assert torch.equal(model.state_dict()[name], value)
 
+    def test_name_is_a_file(self, tmp_path, monkeypatch):
+        """A name is that of a file, also where `load_weights` would find another by it.
+
+        A run is named after the content of the file, so it has to be that one.
+        """
+        monkeypatch.chdir(tmp_path)
+        save_weights("models/pconv/last.safetensors", network("pconv"))
+        save_weights("last", network("pconv", seed=2))
+        model = network("pconv", seed=1)
+        begin_with(model, "last")
+        for name, value in network("pconv", seed=2).state_dict().items():
+            assert torch.equal(model.state_dict()[name], value)
+
     @pytest.mark.parametrize("kind", ["pconv", "plain"])
     @pytest.mark.parametrize("levels", [1, 3])
     def test_mask_channel(self, kind, levels, tmp_path):
