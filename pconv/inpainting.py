@@ -261,7 +261,8 @@ class Inpainter:
             # One by one: not every sequence can be sliced, and one may read a slice as a whole.
             numbers = range(start, min(start + size, len(pictures)))
             some = [pictures[number] for number in numbers]
-            checked = [self._checked(some[i], masks[number]) for i, number in enumerate(numbers)]
+            of_each = zip(some, (masks[number] for number in numbers), strict=True)
+            checked = [self._checked(*pair) for pair in of_each]
             results = self._filled_together(checked)
             for picture, result, (_, known) in zip(some, results, checked, strict=True):
                 filled.append(with_fill(picture, result, known))
