@@ -182,7 +182,7 @@ def masks(
                 f"size is {size!r}, too small for masks of kind {kind}; wanted a larger --size"
             ) from error
         write_mask(out / f"{item:06d}.png", known)
-    typer.echo(f"{count} masks in {out}")
+    typer.echo(one_line(f"{count} masks in {out}"))
 
 
 def _drawing(kind: str) -> Callable[..., Any]:
@@ -268,7 +268,7 @@ def compare(
             # Named ones are wanted; and without any fill there is nothing to compare.
             if weights or os.environ.get(VARIABLE) or set(names) == {method}:
                 raise
-            typer.echo(f"{method} is left out: {error}", err=True)
+            typer.echo(one_line(f"{method} is left out: {error}"), err=True)
         else:
             pictures[f"{method}, {time.perf_counter() - started:.1f} s"] = filled
     write_image(out, side_by_side(pictures))
@@ -335,7 +335,7 @@ def export(
         if difference is None
         else f"differs from PyTorch by at most {difference:.1g}"
     )
-    typer.echo(f"{weights} -> {out} ({checked})")
+    typer.echo(one_line(f"{weights} -> {out} ({checked})"))
 
 
 @app.command("app")
