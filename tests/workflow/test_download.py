@@ -22,6 +22,7 @@ from tests.overtaken import refuse
 from workflow.params import read_params
 from workflow.sections import DownloadParams
 from workflow.sources import icme
+from workflow.sources.folder import photographs_in_folders
 from workflow.stages.download import download
 
 STANDIN = Path(os.environ.get("PCONV_STANDIN", "../shared/icme_standin"))
@@ -496,6 +497,15 @@ class TestFolder:
         run(tmp_path / "a", source="folder", folder_train=folder, folder_held_out_share=share)
         parts = self.parts(tmp_path / "a")
         assert sorted(map(len, parts.values())) == [1, 3]
+
+    def test_same_names(self, tmp_path: Path) -> None:
+        """Of photographs of one name the order is that of their files, not one of chance."""
+        names = [f"{number}{suffix}" for number in range(10) for suffix in (".jpg", ".png")]
+        folder = pack(tmp_path, {name: name.encode() for name in names})
+        found = photographs_in_folders(Path(folder), None, {}, held_out_share=0.1, seed=1)
+        kept = [photo.file.name for photo in found.train]
+        assert len(kept) > 10
+        assert kept == sorted(kept)
 
     def test_own_masks(self, tmp_path: Path) -> None:
         """A validation folder and masks of one's own are used; the other kind is drawn."""

@@ -40,7 +40,9 @@ def photographs_in_folders(
         held_out = _photos(valid, list(masks.values()))
         return Found(photos, held_out, _masks(masks, held_out))
     held_out = _drawn(photos, held_out_share, seed)
-    kept = sorted(set(photos) - set(held_out), key=lambda photo: photo.name)
+    drawn = set(held_out)
+    # From the list: photographs of one name stay in its order, which a set has not.
+    kept = sorted((one for one in photos if one not in drawn), key=lambda photo: photo.name)
     if not held_out or not kept:
         raise DataError(
             f"{train}: of {len(photos)} photographs {len(held_out)} are held out for validation; "
