@@ -384,6 +384,15 @@ class Params(Section):
         return self
 
     @model_validator(mode="after")
+    def _images_fill_a_batch(self) -> "Params":
+        if self.train.batch_size > self.augment.images:
+            raise ValueError(
+                f"train.batch_size is {self.train.batch_size} but augment.images is "
+                f"{self.augment.images}; an epoch needs the images of one batch at least"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _there_are_masks(self) -> "Params":
         missing = [kind for kind in GENERATED_KINDS if kind not in self.masks.kinds]
         if self.sample.pairs_per_generated_kind and missing:

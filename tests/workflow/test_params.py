@@ -99,6 +99,10 @@ class TestReadParams:
             (edited(download={"source": "icmee"}), "download.source: found 'icmee'; .*'icme'"),
             (edited(masks={"size_px": 64}), "masks.size_px is 64 but augment.size_px is"),
             (edited(train={"first_epoch": 5}), "train: first_epoch is 5 but epochs is 4"),
+            (
+                edited(train={"batch_size": 60000}),
+                r"train.batch_size is 60000 but augment.images is \d+; an epoch needs the images",
+            ),
             (edited(train={"finetune_from_epoch": 5}), "finetune_from_epoch is 5 but epochs is 4"),
             (edited(train=NO_WEIGHTS), "valid_weight, .*tv_weight are all 0"),
             (
@@ -139,7 +143,7 @@ class TestReadParams:
         path.write_text(SAMPLE.replace("learning_rate: ", f"learning_rate: {text} #", 1))
         assert read_params(path).train.learning_rate == pytest.approx(2e-4)
 
-    @pytest.mark.parametrize("number", ["3", "2.5", "1e-4"])
+    @pytest.mark.parametrize("number", ["300", "2.5", "1e-4"])
     def test_quoted_number(self, tmp_path: Path, number: str) -> None:
         """What to write for a number in quotes is what is accepted."""
         path = tmp_path / "params.yaml"
