@@ -6,6 +6,7 @@ import re
 import shutil
 import tarfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -424,6 +425,17 @@ class TestShip:
         monkeypatch.setattr("workflow.ship.MAX_BYTES", 1000)
         with pytest.raises(WeightsError, match=r"more than 0; train a narrower network"):
             ship(finished, photos, tmp_path / "weights")
+        assert not (tmp_path / "weights").exists()
+
+    def test_trained_again(self, finished: Project, photos: Path, tmp_path: Path) -> None:
+        """The numbers of another network are not taken for those of one trained since."""
+        models = shutil.copytree(finished.models, tmp_path / "models")
+        network = network_file("pconv-last", models)
+        save_weights(network, load_weights(network), read_about(network) | {"epoch": "4"})
+        with pytest.raises(
+            DataError, match=r"index.html: not a report of the networks in .*models"
+        ):
+            ship(replace(finished, models=models), photos, tmp_path / "weights")
         assert not (tmp_path / "weights").exists()
 
     def test_largest_change(self, finished: Project, tmp_path: Path) -> None:

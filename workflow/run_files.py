@@ -5,7 +5,7 @@ import hashlib
 import json
 import logging
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -159,9 +159,7 @@ def is_report_of_data(page: Path) -> bool:
 
     It is not where a stage before it ran again and the report has yet to; a warning tells.
     """
-    digests = [dvc_hash(path) for path in data_of("report")]
-    text = page.read_text(encoding="utf-8") if page.is_file() else ""
-    is_of_data = all(digest in text for digest in digests)
+    is_of_data = is_report_of(page, data_of("report"))
     if not is_of_data:
         log.warning(
             "%s is not of the data and the networks that lie here, and is not sent; `dvc repro` "
@@ -169,6 +167,12 @@ def is_report_of_data(page: Path) -> bool:
             page,
         )
     return is_of_data
+
+
+def is_report_of(page: Path, data: Iterable[Path]) -> bool:
+    """Return whether a report's page names the MD5 of each of these files and folders."""
+    text = page.read_text(encoding="utf-8") if page.is_file() else ""
+    return all(dvc_hash(path) in text for path in data)
 
 
 def data_set(path: Path) -> dict[str, str]:

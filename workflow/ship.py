@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from pconv.atomic import atomic_folder
-from pconv.errors import WeightsError
+from pconv.errors import DataError, WeightsError
 from pconv.metrics import image_metrics
 from pconv.weights import load_weights, save_weights
 from pconv.weights_header import read_about
@@ -40,6 +40,7 @@ from workflow.mask_kinds import KINDS
 from workflow.networks import network_file
 from workflow.pairs import Pair, load_pair, read_pairs
 from workflow.params import read_params
+from workflow.run_files import is_report_of
 from workflow.sections import MasksParams
 
 MAX_BYTES = 20_000_000
@@ -70,8 +71,15 @@ def ship(project: Project, photos: Path, out: Path) -> None:
 
     Raises:
         WeightsError: If they are larger than 20 MB.
-        DataError: If something is missing, or the card in ``out`` has other places.
+        DataError: If something is missing, the report is of other networks or pairs, or the card
+            in ``out`` has other places.
     """
+    page = project.metrics.with_name("index.html")
+    if not is_report_of(page, [project.models, project.sample]):
+        raise DataError(
+            f"{page}: not a report of the networks in {project.models} on the pairs in "
+            f"{project.sample}; run the stages evaluate and report, then this again"
+        )
     source = _trained(project)
     about = read_about(source)
     card = out / CARD if (out / CARD).is_file() else NEW_CARD
