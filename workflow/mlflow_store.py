@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 from pconv.errors import DataError
 from workflow.outbox import may_pass
 from workflow.run_files import is_better, sha256
-from workflow.run_text import ABOUT_EXPERIMENT, ABOUT_MODEL, evaluation_name
+from workflow.run_text import ABOUT_EXPERIMENT, ABOUT_MODEL, evaluation_name, is_measured
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ _SETTINGS = {
 # They tell at length what the outbox tells in one line, or what nobody asked.
 _QUIET = ("alembic", "mlflow.store.db", "mlflow.system_metrics", "urllib3.connectionpool")
 _WEIGHTS_HASH = "weights.sha256"
-_SYNC = "python -m workflow.tracking sync"
+SYNC = "python -m workflow.tracking sync"
 _SERVING = Path(__file__).with_name("serving.py")
 _MODEL_NEEDS = ["torch", "numpy", "opencv-python-headless", "pillow", "safetensors", "pandas"]
 
@@ -130,14 +130,14 @@ def run_of_evaluation(client: Any, training: Any, parameters: Mapping[str, str])
         parameters: With which it was measured. Those of a run stay: an evaluation with others is
             another.
     """
-    digest = sha256(json.dumps(parameters, sort_keys=True).encode())
-    first = training.data.tags.get(EVALUATION)
-    if first is None:
-        client.set_tag(training.info.run_id, EVALUATION, digest)
-    if first in (None, digest):
+    first, run = _first_evaluation(training.data, parameters), training.info.run_id
+    if EVALUATION not in training.data.tags:
+        client.set_tag(run, EVALUATION, _digest(first))
+    digest = _digest(parameters)
+    if digest == training.data.tags.get(EVALUATION, _digest(first)):
         return training
-    tags = {_PARENT: training.info.run_id, EVALUATION: digest}
-    name = evaluation_name(training.data.params, parameters)
+    name = evaluation_name(first, parameters)
+    tags = {_PARENT: run, EVALUATION: digest}
     return run_with(client, training.info.experiment_id, name, tags)
 
 
@@ -208,9 +208,9 @@ def tell_undelivered(error: Exception) -> None:
     if urlsplit(tracking_uri()).scheme in ("", "file"):
         todo = "MLFLOW_TRACKING_URI has to be sqlite:///FILE, http://SERVER or https://SERVER"
     elif may_pass(error):
-        todo = f"what does not get through, the stage report or `{_SYNC}` delivers later"
+        todo = f"what does not get through, the stage report or `{SYNC}` delivers later"
     else:
-        todo = f"once that is mended, `{_SYNC}` delivers what is missing"
+        todo = f"once that is mended, `{SYNC}` delivers what is missing"
     log.warning(
         "MLflow at %s can't be reached or refused (%s: %s). The work goes on; %s.",
         tracking_uri(),
@@ -218,6 +218,20 @@ def tell_undelivered(error: Exception) -> None:
         " ".join(str(error).split())[:300],
         todo,
     )
+
+
+def _first_evaluation(data: Any, parameters: Mapping[str, str]) -> dict[str, str]:
+    """Return the parameters of the evaluation that a training's run has, or gets as its first.
+
+    A run of before evaluations had tags has, for what changed, the last one's values as tags.
+    """
+    if EVALUATION not in data.tags and not any(map(is_measured, data.metrics)):
+        return dict(parameters)
+    return {k: data.tags.get(k, data.params.get(k, v)) for k, v in parameters.items()}
+
+
+def _digest(parameters: Mapping[str, str]) -> str:
+    return sha256(json.dumps(parameters, sort_keys=True).encode())
 
 
 def _tell_if_moved(place: Path, beside: Path) -> None:

@@ -31,6 +31,7 @@ from workflow.command import run_command
 from workflow.mlflow_store import (
     DESCRIPTION,
     EVALUATION,
+    SYNC,
     experiment_id,
     register_model,
     run_of_evaluation,
@@ -364,9 +365,16 @@ def _log_finished(training: Trained, reports: Path | None, maker: Mapping[str, s
 
 
 def _log_evaluation(training: Trained, reports: Path, maker: Mapping[str, str]) -> bool:
+    if training.params is None:
+        log.warning(
+            "%s: with which numbers it was measured is not known, as params.yaml is no more that "
+            "of the training %s; the report is not sent. Put that file back and give `%s`",
+            *(reports / _PAGE, training.fingerprint[:8], SYNC),
+        )
+        return False
     tree = training.params_tree()
-    shown = {_SHOWN: tree.pop(_SHOWN)} if _SHOWN in tree else {}
-    evaluation = texts({name: tree[name] for name in _MEASURED if name in tree})
+    shown = {_SHOWN: tree.pop(_SHOWN)}
+    evaluation = texts({name: tree[name] for name in _MEASURED})
     metrics, headline = reports / _METRICS, reports / _HEADLINE
     fingerprint, name = training.fingerprint, _name(training)
     with open_run(fingerprint, name, is_training=False, evaluation=evaluation) as run:

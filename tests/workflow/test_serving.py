@@ -144,15 +144,45 @@ def test_shown_again(finished: Path) -> None:
         assert run.data.tags["report.examples"] == examples
 
 
-def test_training_unknown(finished: Path) -> None:
-    """Where it is not known any more with what a training was measured, its own run has it."""
+def test_training_unknown(finished: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A report is not sent if it is not known any more with what the training was measured."""
     from mlflow import MlflowClient
 
     assert tracking.log_report()
     (finished / "params.yaml").unlink()
-    assert tracking.log_report()
+    (finished / "reports/headline.json").write_text('{"all": {"psnr_hole": 30.0}}')
+    assert not tracking.log_report()
+    assert "params.yaml is no more that of the training ffffffff" in caplog.text
     (run,) = MlflowClient().search_runs([_experiment()])
-    assert run.data.params["masks.size_px"] == "32"
+    assert run.data.metrics["headline/psnr_hole"] == 21.5
+
+
+@pytest.mark.parametrize("pairs_tag", [None, "400"])
+def test_store_of_before(finished: Path, pairs_tag: str | None) -> None:
+    """In a store of before evaluations had tags the training's run keeps its numbers.
+
+    What was measured with other parameters than at first had them as tags.
+    """
+    from mlflow import MlflowClient
+
+    assert tracking.log_report()
+    client = MlflowClient()
+    (run,) = client.search_runs([_experiment()])
+    client.delete_tag(run.info.run_id, mlflow_store.EVALUATION)
+    if pairs_tag:
+        client.set_tag(run.info.run_id, "sample.pairs", pairs_tag)
+    path = finished / "params.yaml"
+    first = path.read_text()
+    measured = re.sub(r"(?m)^  pairs: \d+$", "  pairs: 400", first)
+    for content, psnr in ((measured, 21.0), (first, 20.0)):
+        path.write_text(content)
+        number = json.dumps({"all": {"psnr_hole": psnr}})
+        (finished / "reports/headline.json").write_text(number)
+        assert tracking.log_report()
+    below, training = client.search_runs([_experiment()], order_by=["attributes.start_time DESC"])
+    assert below.data.tags["mlflow.parentRunId"] == training.info.run_id
+    assert training.data.metrics["headline/psnr_hole"] == (21.0 if pairs_tag else 20.0)
+    assert below.data.metrics["headline/psnr_hole"] == (20.0 if pairs_tag else 21.0)
 
 
 def test_made_by(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
