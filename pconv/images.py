@@ -5,6 +5,7 @@
 In a mask 1 (True, 255 in a file) is a known pixel and 0 a hole, here and everywhere.
 """
 
+import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,10 +15,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from pconv.atomic import atomic_file
 from pconv.errors import DataError, GreyMaskError, ImageError, MaskError, is_lack_of_memory
+
+log = logging.getLogger(__name__)
 
 Pixels = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
@@ -29,8 +32,17 @@ _NEARLY_GREY = 16  # how far red, green and blue of a mask may be apart after lo
 _FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP")
 _MAX_BYTES_A_PIXEL = 8  # 16 bits of red, green, blue and alpha, not compressed
 _MAX_METADATA_BYTES = 1 << 26
-_EXIF_ORIENTATION = 0x0112
-_UPRIGHT = 1
+EXIF_ORIENTATION, _UPRIGHT = 0x0112, 1
+# By EXIF's number: what turns the pixels upright.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 _TIFF_BITS, _TIFF_PHOTOMETRIC, _TIFF_ZERO_IS_WHITE = 258, 262, 0
 _PNG_BIT_DEPTH_AT = 24  # in the file: of IHDR
 
@@ -67,7 +79,7 @@ def read_image(
     with opened_image(path, max_pixels) as image:
         if min_side is not None:
             _reduce_in_decoder(image, min_side)
-        return np.asarray(_to_rgb(ImageOps.exif_transpose(image), path))
+        return np.asarray(_to_rgb(upright(image, path), path))
 
 
 def is_plain_jpeg(path: Path | str, *, max_pixels: int = MAX_PIXELS) -> bool:
@@ -77,8 +89,8 @@ def is_plain_jpeg(path: Path | str, *, max_pixels: int = MAX_PIXELS) -> bool:
         ImageError: If the file is missing or no image.
     """
     with opened_image(Path(path), max_pixels) as image:
-        upright = image.getexif().get(_EXIF_ORIENTATION, _UPRIGHT) == _UPRIGHT
-        return image.format == "JPEG" and image.mode in ("RGB", "L") and upright
+        is_jpeg = image.format == "JPEG" and image.mode in ("RGB", "L")
+        return is_jpeg and orientation(exif_of(image, Path(path))) == _UPRIGHT
 
 
 def write_image(path: Path | str, image: Pixels) -> None:
@@ -192,6 +204,35 @@ def opened_image(path: Path, max_pixels: int) -> Iterator[Image.Image]:
         ) from error
 
 
+def upright(image: Image.Image, path: Path) -> Image.Image:
+    """Return a picture turned as its EXIF data says.
+
+    Pillow's own `exif_transpose` writes EXIF data anew, and so refuses what is damaged.
+    """
+    image.load()  # turns TIFF files, whose orientation is then none
+    turn = _TURNS.get(orientation(exif_of(image, path)))
+    return image if turn is None else image.transpose(turn)
+
+
+def orientation(exif: Image.Exif) -> int:
+    """Return EXIF's number, 1 to 8, for how the pixels are to be turned; 1 where it is damaged."""
+    value = exif.get(EXIF_ORIENTATION)
+    return value if value in _TURNS else _UPRIGHT
+
+
+def exif_of(image: Image.Image, path: Path) -> Image.Exif:
+    """Return EXIF data; none where it can't be read at all, as Pillow itself has it for JPEG."""
+    if image.format == "PNG":
+        image.load()  # as it would below: damaged pixels must not pass for damaged metadata
+    try:
+        return image.getexif()
+    except Exception as error:  # damaged metadata breaks Pillow in many ways
+        if image.format == "TIFF":  # it describes the pixels
+            raise
+        log.warning("%s: its EXIF data is damaged (%s) and left out", path, error)
+        return Image.Exif()
+
+
 def _content(path: Path, max_pixels: int) -> bytes:
     # A named pipe would never end, and a large file of another kind would fill the memory.
     if not path.is_file():
@@ -255,9 +296,9 @@ def _read_grey(path: Path, max_pixels: int) -> Pixels:
     try:
         with opened_image(path, max_pixels) as image:
             if image.mode in ("1", "L") and "transparency" not in image.info:
-                return np.asarray(ImageOps.exif_transpose(image).convert("L"))
+                return np.asarray(upright(image, path).convert("L"))
             _refuse_transparent(image, path)
-            rgb = np.asarray(_to_rgb(ImageOps.exif_transpose(image), path))
+            rgb = np.asarray(_to_rgb(upright(image, path), path))
     except ImageError as error:
         raise MaskError(str(error)) from error
     if most := int(np.ptp(rgb, axis=-1).max()):

@@ -23,14 +23,12 @@ from PIL import Image
 from pconv.atomic import atomic_file
 from pconv.errors import ImageError
 from pconv.exif import LONG, SHORT, UNDEFINED, numbers, read_structure, structure
-from pconv.images import MAX_PIXELS, opened_image
+from pconv.images import MAX_PIXELS, exif_of, opened_image, orientation
 from pconv.photo_metadata import (
     ICC_TAG,
     PNG_START,
-    exif_of,
     exif_without_pictures,
     kept_chunks,
-    orientation,
 )
 
 log = logging.getLogger(__name__)

@@ -14,6 +14,7 @@ from PIL import Image
 
 from pconv.errors import ImageError
 from pconv.exif import EXIF_IFD, SHORT, Directory, Field, Order, numbers, read_structure, structure
+from pconv.images import EXIF_ORIENTATION, orientation
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +23,6 @@ ICC_TAG = 34675  # of TIFF: the colour profile
 # Chunks that say how pixels look or what they show; all others depend on how they are stored.
 _KEPT_CHUNKS = (b"iCCP", b"sRGB", b"gAMA", b"cHRM", b"cICP", b"pHYs", b"tEXt", b"zTXt", b"iTXt")
 _MAKER_NOTE, _JPEG_START = 0x927C, b"\xff\xd8\xff"
-_ORIENTATION = 0x0112
 # Tags of a TIFF file that describe how its pixels are stored; IFD0 of EXIF has the others.
 _STORAGE_TAGS = {254, 255, 256, 257, 258, 259, 262, 263, 264, 265, 266, 273, 277, 278, 279, 280}
 _STORAGE_TAGS |= {281, 284, 288, 289, 290, 291, 292, 293, 317, 318, 319, 320, 321, 322, 323, 324}
@@ -36,25 +36,6 @@ _MAX_XMP_BYTES = 1 << 26
 # from them; as they stand they would bring the thumbnail along.
 _RAW_PROFILES = tuple(f"raw profile type {name}\0".encode() for name in ("exif", "app1", "8bim"))
 _RAW_XMP = b"raw profile type xmp\0"
-
-
-def orientation(exif: Image.Exif) -> int:
-    """Return EXIF's number, 1 to 8, for how the pixels are to be turned; 1 where it is damaged."""
-    value = exif.get(_ORIENTATION, 1)
-    return value if value in range(1, 9) else 1
-
-
-def exif_of(image: Image.Image, path: Path) -> Image.Exif:
-    """Return EXIF data; none where it can't be read at all, as Pillow itself has it for JPEG."""
-    if image.format == "PNG":
-        image.load()  # as it would below: damaged pixels must not pass for damaged metadata
-    try:
-        return image.getexif()
-    except Exception as error:  # damaged metadata breaks Pillow in many ways
-        if image.format == "TIFF":  # it describes the pixels
-            raise
-        log.warning("%s: its EXIF data is damaged (%s) and left out", path, error)
-        return Image.Exif()
 
 
 def exif_without_pictures(exif: Image.Exif, path: Path) -> bytes | None:
@@ -84,8 +65,8 @@ def exif_without_pictures(exif: Image.Exif, path: Path) -> bytes | None:
             "%s: its EXIF data is damaged (%s) and left out but for the orientation", path, error
         )
     turn = orientation(exif)  # as the pixels are taken; maybe of XMP, or Pillow stops before it
-    if turn != 1 or _ORIENTATION in kept:
-        kept[_ORIENTATION] = numbers(order, SHORT, turn)
+    if turn != 1 or EXIF_ORIENTATION in kept:
+        kept[EXIF_ORIENTATION] = numbers(order, SHORT, turn)
     return structure(order, kept) if kept else None
 
 

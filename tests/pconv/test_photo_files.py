@@ -342,6 +342,7 @@ class TestReadPhoto:
         photo = read_photo(path)
         assert (photo.pixels == 255).all()
         assert photo.exif is None
+        assert (read_image(path) == 255).all()
 
     @pytest.mark.parametrize("shape", [(40, 30, 3), (40, 30)])
     def test_damaged_pixels(self, tmp_path: Path, shape: tuple[int, ...]) -> None:
@@ -366,6 +367,7 @@ class TestReadPhoto:
         assert photo.upright.shape == (16, 8, 3)
         write_photo(again, photo)
         assert (read_image(again) == photo.upright).all()
+        assert (read_image(path) == photo.upright).all()
 
     def test_cmyk(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         """CMYK becomes RGB, and a profile that no longer fits is dropped; a warning says so."""
