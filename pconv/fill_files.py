@@ -19,7 +19,7 @@ from pconv.errors import (
 )
 from pconv.hole_marks import TRANSPARENT, HoleMarks, known_pixels
 from pconv.inpainting import Inpainter
-from pconv.photo_files import SUFFIXES, check_ending, read_photo, write_photo
+from pconv.photo_files import SUFFIXES, check_ending, check_format, read_photo, write_photo
 
 _MASK_ENDINGS = ("_mask", "-mask", ".mask")
 _FILLED = "-filled"  # ends the name of a result that lies beside its photo
@@ -185,6 +185,7 @@ def fill_file(job: Job, inpainter: Inpainter, marks: HoleMarks, *, overwrite: bo
     if not overwrite:
         refuse_overwriting(result, photo_path, mask_path, hint=", or give --overwrite")
     photo = read_photo(photo_path)
+    check_format(result, photo)  # before the work
     with told_lack_of_memory(photo_path, photo.upright.shape):
         with named_mask_errors(mask_path or photo_path):
             known = known_pixels(photo, mask_path, marks, name=photo_path)

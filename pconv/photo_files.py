@@ -49,7 +49,9 @@ _SAMPLES, _SAMPLE_FORMAT, _UNSIGNED = 277, 339, 1  # the last is a value of the 
 _STRIP_OFFSETS = 273
 _PNG_COLOUR_TYPE_AT = 25  # in the file: a byte of IHDR
 _JPEG_QUALITY = 95
-_MAX_SIDE = {"JPEG": 65_500, "WEBP": 16_383}
+# Formats of 8 bits only: name, channels that they hold, pixels a side that they hold at most.
+_JPEG, _WEBP = ("JPEG", (1, 3), 65_500), ("WEBP", (1, 3, 4), 16_383)
+_OF_8_BITS = {".webp": _WEBP, ".jpg": _JPEG, ".jpeg": _JPEG}
 
 # By EXIF orientation: whether rows and columns change places, and which way they then run.
 _TURNS = {
@@ -159,8 +161,7 @@ def write_photo(path: Path | str, photo: Photo) -> None:
             can't hold 16 bits, alpha, the size or the metadata.
     """
     path = Path(path)
-    check_ending(path)
-    _refuse_odd_pixels(photo.pixels, path)
+    check_format(path, photo)
     try:
         data = _ENCODERS[path.suffix.lower()](photo)
     except ImageError as error:
@@ -179,6 +180,34 @@ def check_ending(path: Path) -> None:
         raise ImageError(
             f"{path}: can't write {path.suffix or 'a file without an ending'}; "
             f"wanted one of {', '.join(_ENCODERS)}"
+        )
+
+
+def check_format(path: Path, photo: Photo) -> None:
+    """Refuse a name whose ending says no format, or one that can't hold these pixels.
+
+    Raises:
+        ImageError: As `write_photo` does of ending, pixels, bits, alpha and size.
+    """
+    check_ending(path)
+    _refuse_odd_pixels(photo.pixels, path)
+    bits, channels = 8 * photo.pixels.dtype.itemsize, photo.channels
+    height, width = photo.pixels.shape[:2]
+    suffix = path.suffix.lower()
+    # 16 bits of grey and alpha in a TIFF file neither Pillow nor OpenCV reads.
+    if suffix in (".tif", ".tiff") and (bits, channels) == (16, 2):
+        raise ImageError(f"{path}: TIFF can't hold 16 bits of grey and alpha; wanted .png")
+    if suffix not in _OF_8_BITS:
+        return
+    name, held, most = _OF_8_BITS[suffix]
+    if bits != 8 or channels not in held:
+        raise ImageError(
+            f"{path}: {name} can't hold {bits} bits, {channels} channels; wanted .png or .tif"
+        )
+    if max(height, width) > most:
+        raise ImageError(
+            f"{path}: {name} holds at most {most} pixels a side, not {width}x{height}; "
+            "wanted .png or .tif"
         )
 
 
@@ -310,8 +339,6 @@ def _encode_tiff(photo: Photo) -> bytes:
     pixels = photo.pixels
     height, width = pixels.shape[:2]
     channels = photo.channels
-    if channels == 2 and pixels.dtype == np.uint16:  # neither Pillow nor OpenCV reads it
-        raise ImageError("TIFF can't hold 16 bits of grey and alpha; wanted .png")
     order, tags = read_structure(photo.exif) if photo.exif else ("<", {})
     bits = (8 * pixels.dtype.itemsize,) * channels
     shorts = {_BITS: bits, 259: (1,), _PHOTOMETRIC: (1 if channels < 3 else 2,)}
@@ -330,26 +357,15 @@ def _encode_tiff(photo: Photo) -> bytes:
 
 
 def _encode_jpeg(photo: Photo) -> bytes:
-    return _encode_8_bits(photo, "JPEG", (1, 3), quality=_JPEG_QUALITY, subsampling=0)
+    return _encode_8_bits(photo, "JPEG", quality=_JPEG_QUALITY, subsampling=0)
 
 
 def _encode_webp(photo: Photo) -> bytes:
-    return _encode_8_bits(photo, "WEBP", (1, 3, 4), lossless=True, exact=True)
+    return _encode_8_bits(photo, "WEBP", lossless=True, exact=True)
 
 
-def _encode_8_bits(photo: Photo, name: str, channels: tuple[int, ...], **options: Any) -> bytes:
+def _encode_8_bits(photo: Photo, name: str, **options: Any) -> bytes:
     pixels = photo.pixels
-    if pixels.dtype != np.uint8 or photo.channels not in channels:
-        raise ImageError(
-            f"{name} can't hold {8 * pixels.dtype.itemsize} bits, {photo.channels} channels; "
-            "wanted .png or .tif"
-        )
-    height, width = pixels.shape[:2]
-    if max(height, width) > _MAX_SIDE[name]:
-        raise ImageError(
-            f"{name} holds at most {_MAX_SIDE[name]} pixels a side, not {width}x{height}; "
-            "wanted .png or .tif"
-        )
     if photo.icc_profile:
         options["icc_profile"] = photo.icc_profile
     if photo.exif:
@@ -357,7 +373,7 @@ def _encode_8_bits(photo: Photo, name: str, channels: tuple[int, ...], **options
     buffer = BytesIO()
     try:
         grey = photo.channels == 1
-        Image.fromarray(pixels.reshape(height, width) if grey else pixels).save(
+        Image.fromarray(pixels.reshape(pixels.shape[:2]) if grey else pixels).save(
             buffer, name, **options
         )
     except (ValueError, OSError) as error:  # metadata, for one, may be longer than a JPEG holds
