@@ -90,15 +90,21 @@ def valid_loss(output: Tensor, truth: Tensor, mask: Tensor) -> Tensor:
 
     Returns:
         One value per image, float32, ``(B,)``.
+
+    Raises:
+        ShapeError: If the three tensors do not fit together.
+        ImageError: If output or truth are of integers, hence not in 0..1, or one is no tensor.
     """
+    _check_input(output, truth, mask)
     return _per_image((output.float() - truth.float()).abs() * (mask != 0).to(torch.float32))
 
 
 def hole_loss(output: Tensor, truth: Tensor, mask: Tensor) -> Tensor:
     """Return the L1 distance in the hole, over all C·H·W values (Liu et al., L_hole).
 
-    Arguments and shapes are those of `valid_loss`.
+    Arguments, shapes and errors are those of `valid_loss`.
     """
+    _check_input(output, truth, mask)
     return _per_image((output.float() - truth.float()).abs() * (mask == 0).to(torch.float32))
 
 
@@ -117,7 +123,12 @@ def total_variation_loss(composite: Tensor, mask: Tensor) -> Tensor:
 
     Returns:
         One value per image, float32, ``(B,)``.
+
+    Raises:
+        ShapeError: If the two tensors do not fit together.
+        ImageError: If the composite is of integers, hence not in 0..1, or one is no tensor.
     """
+    _check_input(composite, composite, mask)
     composite = composite.float()
     region = (window_sum(mask == 0, (3, 3), padding=(1, 1)) > 0).to(torch.float32)
     across = composite.diff(dim=3).abs() * region[..., 1:] * region[..., :-1]

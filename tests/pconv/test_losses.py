@@ -473,6 +473,16 @@ class TestInpaintingLoss:
         with pytest.raises(ShapeError, match="wanted"):
             InpaintingLoss(None, PIXEL_TERMS)(*tensors)
 
+    @pytest.mark.parametrize("shape", [(3, 8, 8), (8, 8), (3, 3, 8, 8), (1, 1, 8, 8)])
+    def test_terms_raise_on_masks(self, shape: tuple[int, ...]) -> None:
+        """A mask that would fit three pictures by broadcasting is refused by each term too."""
+        pictures, mask = torch.rand(3, 3, 8, 8), torch.ones(shape)
+        for term in (valid_loss, hole_loss):
+            with pytest.raises(ShapeError, match="wanted"):
+                term(pictures, pictures, mask)
+        with pytest.raises(ShapeError, match="wanted"):
+            total_variation_loss(pictures, mask)
+
     @pytest.mark.parametrize("shape", [(), (3,), (3, 8), (3, 1, 8), (2, 1, 3, 8, 8)])
     def test_raises_on_dimensions(self, shape: tuple[int, ...]) -> None:
         """What is no batch of images is refused, though the three are of one shape."""
