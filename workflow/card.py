@@ -14,6 +14,7 @@ from pconv.errors import DataError
 from pconv.method_names import CLASSICAL
 from pconv.unet import UNet
 from workflow.mask_kinds import KINDS
+from workflow.networks import MIRRORED
 from workflow.places import places, with_places_filled
 from workflow.reporting.brief import KINDS_LEGEND, hole_psnr_table
 from workflow.reporting.names import ALL, OURS
@@ -145,10 +146,12 @@ def results_part(
         f"{max(change_db, 0.0005):.4f} dB"
     )
     table = hole_psnr_table(metrics, models)
+    of_methods = json.loads(metrics.read_text(encoding="utf-8"))
+    if any(method.endswith(MIRRORED) for method in of_methods):
+        measured += ". The mean of four flips is what `pconv fill --mirror` makes"
     return (
         f"Mean PSNR inside the hole in dB, on {pairs} pairs of hole and photograph at "
-        f"{side}x{side},\n{measured}. The mean of four flips is what `pconv fill --mirror` makes.\n"
-        f"\n{table}\n\n{KINDS_LEGEND}\n\n{lead(json.loads(metrics.read_text(encoding='utf-8')))}"
+        f"{side}x{side},\n{measured}.\n\n{table}\n\n{KINDS_LEGEND}\n\n{lead(of_methods)}"
     )
 
 

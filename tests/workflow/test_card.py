@@ -127,6 +127,16 @@ class TestParts:
         assert words in text
         assert "| 21.25 | 20.00 |" in text
 
+    @pytest.mark.parametrize("is_mirrored", [False, True])
+    def test_flips(self, tmp_path: Path, *, is_mirrored: bool) -> None:
+        """The mean of four flips is explained where it was measured."""
+        numbers = {"pconv_last": {"all": (20.0, 9)}}
+        numbers |= {"pconv_last_mirrored": {"all": (20.1, 9)}} if is_mirrored else {}
+        metrics = tmp_path / "metrics.json"
+        metrics.write_text(json.dumps(_measured(**numbers)))
+        text = results_part(metrics, tmp_path, pairs=9, side="64", change_db=None)
+        assert ("four flips is what" in text) == is_mirrored
+
     def test_limits(self) -> None:
         """The holes it has seen, and at which size."""
         masks = read_params(ROOT / "presets/sample.yaml").masks
