@@ -21,7 +21,7 @@ from PIL import Image
 
 from pconv.unet import PConvUNet
 from pconv.weights import save_weights
-from workflow import tracking
+from workflow.mlflow_run import open_run
 
 PATIENCE_S = 300  # a busy machine is no failure
 
@@ -58,7 +58,7 @@ def model_server(folder: Path) -> Iterator[Served]:
         torch.manual_seed(0)
         weights = folder / "tiny.safetensors"
         save_weights(weights, PConvUNet(width=2, levels=3), {"size_px": "32"})
-        with tracking.open_run("f" * 64, "tiny") as run:
+        with open_run("f" * 64, "tiny") as run:
             run.log_model(weights, "tiny", "for a test", {})
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = str(free.getsockname()[1])

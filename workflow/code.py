@@ -22,9 +22,9 @@ PACKAGES = ("pconv", "workflow")
 
 # Code that runs in a stage but can't change what it makes, so that editing it makes nothing anew:
 # sections.py, params.py and param_errors.py hand on what `params:` already records (no field has a
-# default there), tracking.py and mlflow_store.py may be off without changing a byte, graph.py,
-# command.py, named.py, recovery.py and stage_params.py only start things or refuse to, code.py only
-# says what code a result is of.
+# default there), tracking.py, mlflow_run.py and mlflow_store.py may be off without changing a byte,
+# graph.py, command.py, named.py, recovery.py and stage_params.py only start things or refuse to,
+# code.py only says what code a result is of.
 WITHOUT_EFFECT = {
     "workflow/code.py",
     "workflow/named.py",
@@ -34,6 +34,7 @@ WITHOUT_EFFECT = {
     "workflow/sections.py",
     "workflow/recovery.py",
     "workflow/stage_params.py",
+    "workflow/mlflow_run.py",
     "workflow/mlflow_store.py",
     "workflow/tracking.py",
     "workflow/graph.py",

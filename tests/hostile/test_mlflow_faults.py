@@ -17,8 +17,8 @@ from tests.hostile.commands import ROOT, check_refused, module, stage, tree_hash
 from tests.hostile.conftest import Note, small_params, write_params
 from tests.hostile.mlflow_fake import Fake, fake_server
 from tests.waiting import wait_for
-from workflow import mlflow_store, outbox, tracking
-from workflow.tracking import open_run
+from workflow import mlflow_store, outbox
+from workflow.mlflow_run import Run, open_run
 
 AREA = "MLflow"
 DELIVERED = "finished, files complete; `sync` delivered all later"
@@ -33,7 +33,7 @@ PROCESSES = 8
 EPOCHS = 12
 LOGGING = """
 import sys, numpy as np
-from workflow.tracking import open_run
+from workflow.mlflow_run import open_run
 name, epochs = sys.argv[1], int(sys.argv[2])
 with open_run(name, name) as run:
     run.log_params({"train": {"seed": name}})
@@ -175,7 +175,7 @@ def test_restarted(note: Note, monkeypatch: pytest.MonkeyPatch) -> None:
     with fake_server(fake) as first:
         port = int(first.url.rpartition(":")[2])
         monkeypatch.setenv("MLFLOW_TRACKING_URI", first.url)
-        run = tracking.Run("f", "x", is_training=True)
+        run = Run("f", "x", is_training=True)
         for epoch in range(1, 6):
             run.log_epochs({"epoch": epoch, "total": 1.0})
         wait_for(lambda: len(fake.metrics("train/total")) == 5)
@@ -217,7 +217,7 @@ def test_locked_for_a_while(good_store: str, note: Note, monkeypatch: pytest.Mon
     """Once the lock is gone all arrives, though the run has not ended."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", good_store)
     with locked(Path(good_store.removeprefix("sqlite:///"))):
-        run = tracking.Run("f", "x", is_training=True)
+        run = Run("f", "x", is_training=True)
         run.log_epochs({"epoch": 1, "total": 1.0})
         time.sleep(1)
     run.log_epochs({"epoch": 2, "total": 1.0})

@@ -14,8 +14,8 @@ import pytest
 
 from tests.listening import listening
 from tests.mlflow_stores import control, free_port, needs_postgres, server
+from workflow.mlflow_run import open_run
 from workflow.mlflow_store import EXPERIMENT
-from workflow.tracking import open_run
 
 pytestmark = [
     pytest.mark.server,

@@ -19,9 +19,10 @@ import pytest
 from pconv.errors import DataError
 from tests.mlflow_stores import STORES, store_of
 from workflow import mlflow_store, run_files, tracking
+from workflow.mlflow_run import Run, open_run
 from workflow.run_files import SCORE, SCORED_ON, data_set
 from workflow.run_text import measured_numbers
-from workflow.tracking import Run, open_run, training_run
+from workflow.tracking import training_run
 
 pytestmark = pytest.mark.filterwarnings("ignore::Warning")  # MLflow's and SQLAlchemy's own
 
