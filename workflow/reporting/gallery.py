@@ -19,7 +19,7 @@ from workflow.reporting.summary import Summary
 HERO = "hero"
 TRAINING = "training"
 _VISIBLE = (
-    f"Holes of less than {MIN_HOLE_SHARE:.0%} of the picture are left out, unless all of them are."
+    f"Holes below {MIN_HOLE_SHARE:.0%} of the picture are left out, unless all are that small."
 )
 
 
@@ -95,9 +95,9 @@ def _hero(material: Material) -> Exhibit:
     figure = pictures.hero_figure(examples, judge)
     kinds = ", ".join(KIND_LABELS[example.pair.kind] for example in examples)
     caption = (
-        f"{material.labels[judge]}. Kinds of holes from above: {kinds}. Of each the pair whose "
-        "PSNR in the hole is nearest to the median of its kind, of another photograph each as far "
-        f"as there are. {_VISIBLE}"
+        f"{material.labels[judge]}. Kinds of holes from top to bottom: {kinds}. Each pair is the "
+        "one whose PSNR in the hole is nearest to the median of its kind. As far as there are "
+        f"enough, the photographs differ. {_VISIBLE}"
     )
     return Exhibit(HERO, "Hole, filled, truth", caption, figure)
 
@@ -108,8 +108,8 @@ def _examples(material: Material) -> list[Exhibit]:
     chosen = {"ec": material.choice.ec, "or": material.choice.or_}
     caption = (
         f"Pairs spread evenly over the ranking by PSNR in the hole of "
-        f"{material.labels[material.choice.judge]}, best first, of another photograph each as far "
-        f"as there are. {_VISIBLE}"
+        f"{material.labels[material.choice.judge]}, best first. As far as there are enough, the "
+        f"photographs differ. {_VISIBLE}"
     )
     return [
         Exhibit(
@@ -128,7 +128,7 @@ def _extremes(material: Material) -> Exhibit:
     figure = pictures.extremes_figure(examples, material.choice.judge)
     caption = (
         f"{material.labels[material.choice.judge]}, all kinds and sizes of holes, by PSNR in the "
-        "hole, of another photograph each as far as there are."
+        "hole. As far as there are enough, the photographs differ."
     )
     return Exhibit("extremes", "Best, median and worst fills", caption, figure)
 
@@ -136,15 +136,15 @@ def _extremes(material: Material) -> Exhibit:
 def _error(material: Material) -> Exhibit:
     example = material.examples[material.choice.error]
     figure = pictures.error_figure(example, material.methods, material.labels)
-    caption = f"Pair {example.pair.id}: above the fills, below how far each pixel is off."
+    caption = f"Pair {example.pair.id}: the fills, and below them the error of each pixel."
     return Exhibit("error", "Error map", caption, figure)
 
 
 def _hole_share(material: Material) -> Exhibit:
     figure = charts.share_figure(material.summary, material.labels)
     caption = (
-        "All kinds together; bars, where there are any, are 95 % bootstrap intervals over "
-        "photographs. The numbers of Liu et al. are of other photographs and masks."
+        "All kinds together. Bars are 95 % bootstrap intervals over photographs, where there are "
+        "enough photographs. The numbers of Liu et al. are for other photographs and masks."
     )
     return Exhibit("hole_share", "PSNR against hole share", caption, figure)
 
@@ -152,8 +152,8 @@ def _hole_share(material: Material) -> Exhibit:
 def _curves(material: Material) -> Exhibit:
     figure = charts.curves_figure(read_curves(material.sources.models), material.checkpoints)
     caption = (
-        "The loss terms are drawn without their weights, L_total is with them. Dotted: the epochs "
-        "whose weights are evaluated."
+        "The loss terms are drawn without their weights, L_total with them. Dotted lines: the "
+        "epochs whose weights are evaluated."
     )
     return Exhibit("curves", "Training", caption, figure)
 
@@ -165,14 +165,14 @@ def _masks(material: Material) -> Exhibit:
     figure = pictures.masks_figure({k: masks for k, masks in found.items() if masks}, labels)
     caption = (
         "The kinds of holes of the evaluated pairs (the paper's Figure 5 shows the first three), "
-        "and some of the masks that are trained on. Black is hole."
+        "and some of the training masks. Holes are black."
     )
     return Exhibit("masks", "Masks", caption, figure)
 
 
 def _augmentation(material: Material) -> Exhibit:
     figure = pictures.augmentation_figure(pictures.contact_sheet(material.augmented))
-    caption = "Flipped, discoloured, resized and rotated (the paper's Figure 6)."
+    caption = "Flipped, changed in colour, resized and rotated (the paper's Figure 6)."
     return Exhibit("augmentation", "Training images", caption, figure)
 
 

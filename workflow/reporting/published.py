@@ -13,15 +13,14 @@ PAPER = {
 PAPER_PAIRS = "1750"
 PAPER_LABEL = "The paper"
 PAPER_NOTE = (
-    "The paper's PSNR and SSIM (19.37 dB, 0.9276) were taken on ImageNet-normalised tensors "
-    "passed through an 8-bit conversion, as its authors' notebook does, and carry that "
-    "distortion. They stand beside our numbers taken that way too: composite and truth are "
-    "normalised, times 255, wrapped into 8 bits, and measured with scikit-image's defaults. "
-    "Its L_TV, 0.68, is not of images in 0..1 either: of these equation 6 gives at most twice the "
-    "share that the hole and its rim have of the picture; nor are L_valid and L_hole, of which its "
-    "L_total has 1.36. "
-    "PSNR and SSIM that are not named the paper's way are taken on plain 8-bit composites and have "
-    "no number of the paper's to stand beside."
+    "The paper's PSNR and SSIM (19.37 dB, 0.9276) were computed as in its authors' notebook, on "
+    "ImageNet-normalised tensors converted to 8 bits, and carry the distortion of that. Here they "
+    "stand beside our numbers computed the same way: composite and truth are normalised, "
+    "multiplied by 255, wrapped into 8 bits and measured with scikit-image's defaults. The paper's "
+    "L_TV, 0.68, is not of images in 0..1 either: for these, equation 6 gives at most twice the "
+    "share of the picture that the hole and its rim cover. Nor are L_valid and L_hole, which "
+    "contribute 1.36 to its L_total. PSNR and SSIM that are not called the paper's way are "
+    "computed on plain 8-bit composites, and the paper has no number to compare them with."
 )
 
 # Liu et al. 2018 on Places2, whole picture, by hole share.
@@ -31,8 +30,7 @@ LIU = {
     "ssim": {"10-20 %": 0.870, "20-30 %": 0.779, "30-40 %": 0.689},
 }
 LIU_NOTE = (
-    "Liu et al. (2018) published these means for Places2, with their masks and their training: "
-    "other data, so they show the order of magnitude and nothing else. They are at second hand, "
-    "from a table of maruru-hub/PartialConv-paddle, which does not say whether the holes reach the "
-    "border."
+    "Liu et al. (2018) published these means for Places2, with their own masks and training. The "
+    "data differ, so these numbers show the order of magnitude only. They are quoted from a table "
+    "of maruru-hub/PartialConv-paddle, which does not say whether the holes reach the border."
 )

@@ -125,8 +125,8 @@ def comparison_tables(comparison: pd.DataFrame, labels: Labels, ours: str) -> li
     head = ["Against", "Pairs won", "Difference (dB)", "Pairs", "Photographs"]
     note = (
         f"{labels.get(ours, ours)} against every other method by PSNR in the hole, on the pairs "
-        "both filled; a tie counts half. Where there are intervals, they are paired: both methods "
-        "see the same draws of photographs."
+        "that both filled. A tie counts as half. Intervals, if there are any, are paired: both "
+        "methods see the same draws of photographs."
     )
     found: list[Table] = []
     for group in comparison["group"].unique() if len(comparison) else ():

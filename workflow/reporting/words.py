@@ -7,9 +7,10 @@ from workflow.reporting.statistics import MIN_PHOTOS
 from workflow.reporting.summary import Summary, most_pairs
 
 DEFINITIONS = (
-    "PSNR and SSIM are of values from 0 to 255, L1 of values from 0 to 1. SSIM's window is a "
-    "Gaussian of 1.5 pixels, cut after 5; in the hole SSIM is the mean over the windows around the "
-    "hole's pixels, which see known pixels too. In and around the hole is within 16 pixels of it."
+    "PSNR and SSIM are computed on values from 0 to 255, L1 on values from 0 to 1. SSIM's window "
+    "is a Gaussian with a standard deviation of 1.5 pixels, cut off after 5. SSIM in the hole is "
+    "the mean over the windows centred on the hole's pixels; these windows contain known pixels "
+    "too. In and around the hole means the hole and all pixels within 16 pixels of it."
 )
 _VGG_TERMS = ("perceptual", "style", "total")
 _MAIN_GROUPS = ("ec_or", "walk", "strokes", "rectangles")
@@ -25,7 +26,7 @@ def lead_sentences(
     photos = evaluation.facts["photo"].nunique()
     return [
         f"Measured on {photos} photographs at {size_px}. Pairs of photograph and hole: {pairs}. "
-        "All numbers but the loss terms are taken on 8-bit composites, in which the known pixels "
+        "All numbers except the loss terms are computed on 8-bit composites, whose known pixels "
         "are the photograph's own.",
         *_subsamples(summary, labels),
         *_identical(evaluation, labels),
@@ -35,11 +36,12 @@ def lead_sentences(
 def features_sentence(evaluation: Evaluation, summary: Summary) -> str:
     """Return which VGG-16 features the perceptual and style terms were taken with."""
     if not set(_VGG_TERMS) & set(summary.metrics):
-        return "The perceptual and style terms, and so L_total, were not taken."
+        return "The perceptual and style terms, and therefore L_total, were not computed."
     outputs = (
-        "L_perceptual, L_style and L_total of a network are taken on its raw output beside the "
-        "composite, as in training; the output of any other method is its composite. So they "
-        "compare networks with networks; across all methods compare the terms of the composite."
+        "For a network, L_perceptual, L_style and L_total are computed on its raw output and on "
+        "the composite, as in training; the output of any other method is its composite. They "
+        "therefore compare networks with networks only. To compare all methods, use the terms of "
+        "the composite."
     )
     return f"{_which_features(evaluation.features)} {outputs}"
 
@@ -57,9 +59,9 @@ def phase_sentences(about: dict[str, dict[str, str]]) -> list[str]:
     if not int(first["epoch"]) <= start < int(last["epoch"]):
         return []
     return [
-        f"Epoch {first['epoch']} is before and epoch {last['epoch']} after the second phase, which "
-        f"begins after epoch {start}, with a learning rate of its own and batch norms frozen: "
-        "between them lies not only more training."
+        f"Epoch {first['epoch']} is before the second phase, which begins after epoch {start} and "
+        f"has its own learning rate and frozen batch norms. Epoch {last['epoch']} therefore "
+        "differs from it by more than the length of the training."
     ]
 
 
@@ -68,25 +70,26 @@ def interval_sentence(evaluation: Evaluation) -> str:
     photos = evaluation.facts["photo"].nunique()
     if photos < MIN_PHOTOS:
         return (
-            f"Without intervals: a bootstrap over {photos} photographs makes them too narrow, so "
-            f"there are none for fewer than {MIN_PHOTOS}."
+            f"There are no intervals, because a bootstrap over fewer than {MIN_PHOTOS} photographs "
+            f"(here {photos}) would make them too narrow."
         )
     return (
-        f"In brackets, where at least {MIN_PHOTOS} photographs are behind a mean, the 95 % "
-        "interval of a bootstrap over photographs: the pairs of one photograph are not "
-        "independent, so photographs are drawn, each with all its pairs. Of 10 to 20 photographs "
-        "93 in 100 or more hold the true mean, of skewed numbers such as L_style 85 to 89. They "
-        "are of these weights on other photographs: another seed moves a network's means too."
+        "The brackets hold the 95 % interval of a bootstrap over photographs, for means over at "
+        f"least {MIN_PHOTOS} photographs. The pairs of one photograph are not independent, so "
+        "photographs are drawn, each with all its pairs. With 10 to 20 photographs, 93 of 100 such "
+        "intervals or more contain the true mean; for skewed numbers such as L_style it is 85 to "
+        "89. An interval says how far the mean of these weights would move on other photographs. "
+        "It does not say how far another training seed would move it."
     )
 
 
 def _which_features(features: str) -> str:
-    start = "L_perceptual and L_style are taken with VGG-16 features"
+    start = "L_perceptual and L_style use VGG-16 features"
     known = {
-        "": f"{start}; which ones, the evaluation does not say.",
+        "": f"{start}; the evaluation does not say which.",
         "imagenet": f"{start} of torchvision's ImageNet weights (features: imagenet).",
-        "random": f"{start} of a seeded random network (features: random). So L_perceptual, "
-        "L_style and L_total do not compare with the paper's.",
+        "random": f"{start} of a seeded random network (features: random), so L_perceptual, "
+        "L_style and L_total can't be compared with the paper's.",
     }
     return known.get(features, f"{start} of the file {features}.")
 
@@ -106,7 +109,7 @@ def _subsamples(summary: Summary, labels: dict[str, str]) -> list[str]:
         )
     if any(0 < n < filled[method] for method, n in vgg.items()):
         sentences.append(
-            "L_perceptual, L_style and L_total are taken on fewer pairs, drawn the same way: "
+            "L_perceptual, L_style and L_total are computed on fewer pairs, drawn the same way: "
             f"{_by_count({m: n for m, n in vgg.items() if n}, labels)} of {most}."
         )
     return sentences
@@ -126,5 +129,5 @@ def _identical(evaluation: Evaluation, labels: dict[str, str]) -> list[str]:
     counts = ", ".join(f"{labels[m]} {n}" for m, n in evaluation.identical.items())
     return [
         f"A fill that equals the truth in every pixel of the hole has an infinite PSNR and counts "
-        f"{IDENTICAL_DB:.0f} dB ({counts})."
+        f"as {IDENTICAL_DB:.0f} dB ({counts})."
     ]

@@ -188,8 +188,8 @@ def _markdown(numbers: Numbers) -> str:
         "# Results",
         *numbers.lead,
         numbers.features,
-        f"Means over pairs. {numbers.intervals} The best method of a row, among those measured on "
-        "the most pairs, is bold.",
+        f"Means over pairs. {numbers.intervals} In each row, the best of the methods measured on "
+        "the most pairs is bold.",
         "## By kind",
         *(table.markdown() for table in numbers.group_tables()),
         "## Our network against the others",

@@ -140,8 +140,8 @@ class TestWriteReport:
         n = 2 * PHOTOS
         walks = f"{n} of Random walk, {n} of Strokes, {n} of Rectangles."
         assert f"Pairs of photograph and hole: {2 * n} of EC and OR, {walks}" in text
-        assert f"In brackets, where at least {MIN_PHOTOS} photographs are behind a mean" in text
-        assert "which ones, the evaluation does not say." in text
+        assert f"for means over at least {MIN_PHOTOS} photographs" in text
+        assert "the evaluation does not say which." in text
 
     def test_headline(self, reported: Project) -> None:
         """headline.json holds a few numbers of our last weights, those of metrics.json."""
@@ -155,7 +155,7 @@ class TestWriteReport:
     def test_hero_caption(self, reported: Project) -> None:
         """The caption of the first picture names the kinds of holes that it shows, no others."""
         page = reported.outputs().page.read_text()
-        assert "Kinds of holes from above: OR, Strokes. Of each the pair" in page
+        assert "Kinds of holes from top to bottom: OR, Strokes. Each pair" in page
 
     def test_page_begins_with_what_tells_most(self, reported: Project) -> None:
         """The page's tables begin with the hole and the paper's way; all others follow."""
@@ -199,7 +199,7 @@ class TestWriteReport:
         assert rows["L_style"] == "2.450"
         assert rows["PSNR, the paper's way (dB)"] == "19.37"
         assert rows["PSNR (dB)"] == "-"
-        assert "8-bit conversion" in text
+        assert "converted to 8 bits" in text
 
     def test_curves(self, reported: Project) -> None:
         """curves.csv has a row an epoch; what was not validated is empty."""
@@ -231,13 +231,13 @@ class TestWriteReport:
         for path in undrawn.inputs.evaluation.glob("*/pairs.csv"):
             pd.read_csv(path).assign(**dict.fromkeys(LOSSES)).to_csv(path, index=False)
         text = undrawn.write().table.read_text()
-        assert "L_total, were not taken" in text
+        assert "L_total, were not computed" in text
         assert "| L_style" not in text
 
     @pytest.mark.parametrize(
         ("features", "words"),
         [
-            ("random", "do not compare with the paper's"),
+            ("random", "can't be compared with the paper's"),
             ("imagenet", "ImageNet"),
             ("a.pth", "a.pth"),
         ],
@@ -283,7 +283,6 @@ class TestWriteReport:
 
     def test_few_photos(self, undrawn: Project) -> None:
         """With few photographs there are no intervals, and the report says why."""
-        few = f"{MIN_PHOTOS - 1} photographs"
         last = f"{PHOTOS - 1}-"
         for path in undrawn.inputs.evaluation.glob("*/pairs.csv"):
             table = pd.read_csv(path)
@@ -292,17 +291,17 @@ class TestWriteReport:
         write_pairs(undrawn.inputs.sample, pairs)
         outputs = undrawn.write()
         for text in (outputs.table.read_text(), outputs.page.read_text()):
-            assert f"a bootstrap over {few} makes them too narrow" in text
+            assert f"fewer than {MIN_PHOTOS} photographs (here {MIN_PHOTOS - 1})" in text
             assert "[" not in text.partition("Our network against")[2].partition("hole share")[0]
         assert pd.read_csv(outputs.csv)[["low", "high"]].isna().all(axis=None)
 
     def test_identical(self, undrawn: Project) -> None:
-        """A perfect fill counts 100 dB, is told, and the JSON stays finite."""
+        """A perfect fill counts as 100 dB, is told, and the JSON stays finite."""
         undrawn.edit(lambda table: table.assign(psnr_hole="inf"))
         outputs = undrawn.write()
         first_shard = PHOTOS * 5
         text = outputs.table.read_text()
-        assert f"counts 100 dB (Mean of the known {first_shard}, " in text
+        assert f"counts as 100 dB (Mean of the known {first_shard}, " in text
         assert f", Telea {first_shard})." in text
         json.loads(outputs.metrics.read_text(), parse_constant=pytest.fail)
 
