@@ -86,6 +86,8 @@ def licences(photos: Path) -> Counter[str]:
     try:
         with photos.open(newline="", encoding="utf-8") as file:
             notes = [row["licence_note"] for row in csv.DictReader(file, delimiter="\t")]
+        if None in notes:
+            raise csv.Error("a row ends before its licence")
     except (OSError, UnicodeDecodeError, csv.Error, KeyError) as error:
         raise DataError(
             f"{photos}: not the table that workflow.licensed writes: {error}"

@@ -1,5 +1,6 @@
 """The parts of a model card."""
 
+import csv
 import json
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 
 from pconv.errors import DataError
 from pconv.unet import PConvUNet
+from pconv.weights import save_weights
 from workflow.card import (
     NEW_CARD,
     card_with,
@@ -21,6 +23,7 @@ from workflow.card import (
 )
 from workflow.licensed import COLUMNS
 from workflow.params import read_params
+from workflow.reporting.brief import KINDS_LEGEND, hole_psnr_table
 
 ROOT = Path(__file__).parents[2]
 ABOUT = {
@@ -53,9 +56,9 @@ class TestCard:
     """A page with places."""
 
     def test_new(self) -> None:
-        """A new card has a place for each part, and no other."""
-        parts = {name: f"<{name}>" for name in ("network", "photographs", "training")}
-        parts |= {"results": "<results>", "limits": "<limits>"}
+        """A new card has a place for each part, and no other; their order does not matter."""
+        names = ("limits", "network", "photographs", "results", "training")
+        parts = {name: f"<{name}>" for name in names}
         card = card_with(NEW_CARD.read_text(), parts)
         assert all(text in card for text in parts.values())
 
@@ -91,9 +94,21 @@ class TestParts:
         path = _photos(tmp_path, "CC BY-SA 2.0", "CC BY-SA 4.0 (there)", "CC BY 2.0")
         assert "\n2 of the photographs ask" in photographs_part(path)
 
-    def test_other_table(self, tmp_path: Path) -> None:
-        """Another table is refused."""
-        (tmp_path / "other.tsv").write_text("a\tb\n1\t2\n")
+    @pytest.mark.parametrize(
+        "content",
+        [
+            b"a\tb\n1\t2\n",
+            b"file\tlicence_note\n1.jpg\n",
+            b"file\tlicence_note\n1.jpg\tCC\xff\n",
+            b"file\tlicence_note\n1.jpg\t" + b"C" * (csv.field_size_limit() + 1),
+            None,
+        ],
+        ids=["other", "truncated", "no text", "no table", "missing"],
+    )
+    def test_other_table(self, tmp_path: Path, content: bytes | None) -> None:
+        """What is not the table is refused."""
+        if content is not None:
+            (tmp_path / "other.tsv").write_bytes(content)
         with pytest.raises(DataError, match=r"not the table that workflow\.licensed writes"):
             licences(tmp_path / "other.tsv")
 
@@ -105,10 +120,11 @@ class TestParts:
         begun = training_part(ABOUT | {"initial_weights": "begin.safetensors"})
         assert "seed 7, begun with the weights in `begin.safetensors`;" in begun
 
-    def test_losses(self) -> None:
+    @pytest.mark.parametrize("name", ["perceptual", "style"])
+    def test_losses(self, name: str) -> None:
         """A training by VGG-16's features is not said to be without them."""
-        header = {"weight_hole": "6.0", "weight_perceptual": "0.05", "weight_tv": "0.0", "x": "y"}
-        assert losses(header) == "Losses and their weights: hole 6, perceptual 0.05."
+        header = {"weight_hole": "6.0", f"weight_{name}": "0.05", "weight_tv": "0.0", "x": "y"}
+        assert losses(header) == f"Losses and their weights: hole 6, {name} 0.05."
 
     @pytest.mark.parametrize(
         ("change_db", "words"),
@@ -120,12 +136,17 @@ class TestParts:
     )
     def test_results(self, tmp_path: Path, change_db: float | None, words: str) -> None:
         """The report's numbers, of how many pairs, and what half precision changed."""
-        metrics = tmp_path / "metrics.json"
-        metrics.write_text(json.dumps(_measured(pconv_last={"all": (20.0, 9), "ec": (21.25, 9)})))
-        text = results_part(metrics, tmp_path, pairs=9, side="64", change_db=change_db)
+        metrics, models = tmp_path / "metrics.json", tmp_path / "models"
+        measured = _measured(pconv_last={"all": (20.0, 9), "ec": (21.25, 9)})
+        metrics.write_text(json.dumps(measured))
+        save_weights(models / "pconv/last.safetensors", PConvUNet(width=2, levels=2), ABOUT)
+        text = results_part(metrics, models, pairs=9, side="64", change_db=change_db)
         assert "on 9 pairs of hole and photograph at 64x64" in text
         assert words in text
+        assert hole_psnr_table(metrics, models) in text
         assert "| 21.25 | 20.00 |" in text
+        assert KINDS_LEGEND in text
+        assert text.endswith(lead(measured))
 
     @pytest.mark.parametrize("is_mirrored", [False, True])
     def test_flips(self, tmp_path: Path, *, is_mirrored: bool) -> None:
@@ -163,6 +184,17 @@ class TestLead:
             "(Telea),\nand by kind of hole from -0.50 dB (walk, Biharmonic) to +3.00 dB (or, "
             "Biharmonic)."
         )
+
+    def test_kinds(self) -> None:
+        """All pairs together are no kind, also where the lead over all is the largest."""
+        text = lead(
+            _measured(
+                pconv_last={"all": (20.0, 6), "ec": (20.0, 3), "or": (20.0, 3)},
+                telea={"all": (15.0, 6), "ec": (20.0, 3), "or": (10.0, 3)},
+                ns={"all": (15.0, 6), "ec": (11.0, 3), "or": (19.0, 3)},
+            )
+        )
+        assert text.endswith("from +0.00 dB (ec, Telea) to +1.00 dB (or, Navier-Stokes).")
 
     def test_fewer_pairs(self) -> None:
         """A method that was measured on fewer pairs is not held against all of them."""
