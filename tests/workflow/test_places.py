@@ -7,7 +7,7 @@ from workflow.places import places, with_places_filled
 
 PAGE = """# Page
 
-<!-- made: one -->
+<!-- made: the-one -->
 <!-- end -->
 prose <!-- end --> prose
 <!-- other: three -->
@@ -22,9 +22,10 @@ and older
 
 def test_places() -> None:
     """The places of one marker, in their order."""
-    assert places(PAGE, "made") == ["one", "two"]
+    assert places(PAGE, "made") == ["the-one", "two"]
     assert places(PAGE, "other") == ["three"]
     assert places(PAGE, "ma") == []
+    assert places(PAGE, "m.de") == []
 
 
 @given(st.text(st.characters(exclude_characters="<\r"), max_size=30))
@@ -33,6 +34,6 @@ def test_filled(text: str) -> None:
     filled = with_places_filled(PAGE, "made", lambda name: f"{name}: {text}")
     before, between, after = PAGE.partition("<!-- end -->\nprose <!-- end")
     assert filled == (
-        f"{before}one: {text}\n{between}" + after.replace("old\nand older", f"two: {text}")
+        f"{before}the-one: {text}\n{between}" + after.replace("old\nand older", f"two: {text}")
     )
     assert with_places_filled(filled, "made", lambda name: f"{name}: {text}") == filled
