@@ -20,7 +20,7 @@ _INNER = {_IFD0: (EXIF_IFD, GPS_IFD), EXIF_IFD: (_INTEROP_IFD,)}  # by the one t
 _POINTERS = (EXIF_IFD, GPS_IFD, _INTEROP_IFD)
 _ORDERS: dict[bytes, Order] = {b"II": "<", b"MM": ">"}
 _BYTES_OF_TYPE = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
-_BYTES_OF_LONG_TYPE = {16: 8, 17: 8, 18: 8}  # of BigTIFF alone
+_BYTES_IN_FILE = _BYTES_OF_TYPE | {16: 8, 17: 8, 18: 8}  # these of BigTIFF alone
 _BIG = 43
 
 
@@ -57,7 +57,6 @@ def numbers(order: Order, kind: int, *values: int) -> Field:
 
 def _read(data: bytes, order: Order, is_big: bool, place: int, name: int) -> Directory:
     count, entry, value = (f"{order}Q", 20, 8) if is_big else (f"{order}H", 12, 4)
-    sizes = _BYTES_OF_TYPE | (_BYTES_OF_LONG_TYPE if is_big else {})
     found: Directory = {}
     if place + struct.calcsize(count) > len(data):
         return found
@@ -65,7 +64,7 @@ def _read(data: bytes, order: Order, is_big: bool, place: int, name: int) -> Dir
     first, room = place + struct.calcsize(count), len(data)
     for at in range(first, min(first + entries * entry, len(data) - entry + 1), entry):
         tag, kind, number = struct.unpack_from(f"{order}HH{'Q' if is_big else 'I'}", data, at)
-        size, at_value = number * sizes.get(kind, 0), at + entry - value
+        size, at_value = number * _BYTES_IN_FILE.get(kind, 0), at + entry - value
         if size > value:
             at_value = _number(data[at_value : at_value + value], order)
         if tag in found or not 0 < size <= room or at_value + size > len(data):

@@ -65,12 +65,40 @@ class TestReadStructure:
         assert read_structure(data(order)) == (order, wanted)
         assert read_structure(structure(order, wanted)) == (order, wanted)
 
+    @pytest.mark.parametrize("is_big", [False, True])
+    def test_types(self, tmp_path: Path, is_big: bool) -> None:
+        """Values of every type that there is are as long as others write them."""
+        values = {}
+        for kind, form in sorted(tifffile.TIFF.DATA_FORMATS.items()):
+            numbers, letter = range(1, 3 * int(form[0]) + 1), form[1]
+            if kind != ASCII and (is_big or kind < 14):
+                values[kind] = (tuple(numbers), struct.pack(f"<{len(numbers)}{letter}", *numbers))
+        tags = [(60_000 + kind, kind, 3, numbers, True) for kind, (numbers, _) in values.items()]
+        pixels, path = np.zeros((4, 4, 3), np.uint8), tmp_path / "photo.tif"
+        tifffile.imwrite(path, pixels, photometric="rgb", bigtiff=is_big, extratags=tags)
+        found = read_structure(path.read_bytes())[1]
+        # EXIF data has no such types as BigTIFF alone.
+        wanted = {60_000 + kind: (kind, b) for kind, (_, b) in values.items() if kind < 14}
+        assert {tag: field for tag, field in found.items() if tag > 60_000} == wanted
+
     def test_truncated(self) -> None:
-        """Of data that ends early what is there is read, and no end breaks the reader."""
+        """Of data that ends early the fields are read that are there as a whole."""
         whole = read_structure(data("<"))[1]
+        ends = {0x0112: 22, ARTIST: 75}  # each of its entry, or of its value
         for length in range(8, len(data("<"))):
             _, found = read_structure(data("<")[:length])
             assert found.keys() <= whole.keys()
+            for tag, end in ends.items():
+                assert found.get(tag) == (whole[tag] if end <= length else None)
+
+    def test_no_values(self) -> None:
+        """A field without values, or of a type that there is not, is left out."""
+        entries = [
+            struct.pack("<HHII", 60_000, ASCII, 0, 0),
+            struct.pack("<HHII", 60_001, 99, 1, 0),
+        ]
+        blob = b"II*\0" + struct.pack("<IH", 8, 2) + b"".join(entries) + bytes(4)
+        assert read_structure(blob) == ("<", {})
 
     def test_overlapping(self) -> None:
         """Fields that all say they are the whole data are read once, and of one tag the first."""
@@ -92,6 +120,26 @@ class TestReadStructure:
         tags = [(ARTIST, ASCII, len(name), name, True)]
         tifffile.imwrite(path, np.zeros((4, 4, 3), np.uint8), bigtiff=True, extratags=tags)
         assert read_structure(path.read_bytes())[1][ARTIST] == (ASCII, name)
+
+    @pytest.mark.parametrize("kind", [13, 16, 18])
+    def test_big_pointers(self, kind: int) -> None:
+        """Directories inside a BigTIFF file are found by a pointer of any type."""
+        pointer, author = struct.pack("<HHQQ", EXIF_IFD, kind, 1, 44), b"Ann Bo\0\0"
+        inner = struct.pack("<QHHQ8sQ", 1, ARTIST, ASCII, 8, author, 0)
+        blob = b"II" + struct.pack("<HHHQQ", 43, 8, 0, 16, 1) + pointer + inner
+        assert read_structure(blob)[1] == {EXIF_IFD: {ARTIST: (ASCII, author)}}
+
+
+class TestStructure:
+    """What TIFF 6.0 asks of a structure."""
+
+    def test_laws(self) -> None:
+        """Entries ascend by tag, and what is not in an entry begins at an even byte."""
+        fields: Directory = {60_001: (ASCII, b"12345\0\0"), ARTIST: (ASCII, b"123456\0")}
+        blob = structure("<", fields | {COPYRIGHT: (ASCII, b"12345678\0")})
+        entries = list(struct.iter_unpack("<HHII", blob[10 : 10 + 3 * 12]))
+        assert [entry[0] for entry in entries] == [ARTIST, COPYRIGHT, 60_001]
+        assert not [place for *_, place in entries if place % 2]
 
 
 class TestPhotos:
@@ -118,6 +166,23 @@ class TestPhotos:
         write_photo(again, read_photo(path))
         with tifffile.TiffFile(again) as file:
             assert file.pages.first.tags[COPYRIGHT].value == "© Jürgen"
+
+    def test_none(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        """A photograph without EXIF data has none, and nothing is said of that."""
+        for suffix in (".jpg", ".png", ".webp"):
+            Image.new("RGB", (8, 6)).save(tmp_path / f"photo{suffix}")
+            assert read_photo(tmp_path / f"photo{suffix}").exif is None
+        assert not caplog.text
+
+    def test_nothing_inside(self, tmp_path: Path) -> None:
+        """A directory of which nothing is kept is left out, as TIFF has no empty ones."""
+        note: Directory = {EXIF_IFD: {0x927C: (UNDEFINED, b"preview \xff\xd8\xff")}}
+        for fields, wanted in ((note, None), (note | {ARTIST: (ASCII, b"Ann\0")}, {ARTIST})):
+            exif = b"Exif\0\0" + structure("<", fields)
+            Image.new("RGB", (8, 6)).save(tmp_path / "photo.jpg", exif=exif)
+            found, seen = read_photo(tmp_path / "photo.jpg").exif, Image.Exif()
+            seen.load(found or b"")
+            assert (found and set(seen)) == wanted
 
     def test_orientation_that_nobody_sees(self, tmp_path: Path) -> None:
         """Of damaged data the orientation that was not heeded in reading is none in writing."""

@@ -65,6 +65,30 @@ class TestRoundTrip:
         assert others.dtype == pixels.dtype
         assert (others == pixels).all()
 
+    @pytest.mark.parametrize(
+        ("mode", "shape"),
+        [("L", (5, 7)), ("LA", (5, 7, 2)), ("RGB", (5, 7, 3)), ("RGBA", (5, 7, 4))],
+    )
+    @pytest.mark.parametrize("suffix", [".png", ".tif"])
+    def test_modes(self, tmp_path: Path, suffix: str, mode: str, shape: tuple[int, ...]) -> None:
+        """Others know which channels are grey, colour and alpha."""
+        path, pixels = tmp_path / f"photo{suffix}", noise("u1", *shape)
+        write_photo(path, Photo(pixels))
+        with Image.open(path) as image:
+            assert image.mode == mode
+            assert (np.asarray(image) == pixels).all()
+
+    @pytest.mark.parametrize("shape", [(5, 7), (5, 7, 3)])
+    @pytest.mark.parametrize("dtype", ["u1", "u2"])
+    def test_strip(self, tmp_path: Path, dtype: str, shape: tuple[int, ...]) -> None:
+        """A TIFF file says how many bytes its one strip has: all that is left of it."""
+        path, pixels = tmp_path / "photo.tif", noise(dtype, *shape)
+        write_photo(path, Photo(pixels))
+        with tifffile.TiffFile(path) as file:
+            page = file.pages.first
+            assert page.databytecounts == (pixels.nbytes,)
+            assert page.dataoffsets[0] + pixels.nbytes == path.stat().st_size
+
     @pytest.mark.parametrize("suffix", [".png", ".tif"])
     @pytest.mark.parametrize("dtype", ["u1", "u2"])
     @pytest.mark.parametrize("shape", [(5, 7), (5, 7, 3), (5, 7, 4)])
@@ -378,11 +402,35 @@ class TestReadPhoto:
         assert photo.icc_profile is None
         assert f"{path}: CMYK pixels; all of them become RGB" in caplog.text
 
+    def test_cmyk_tiff(self, tmp_path: Path) -> None:
+        """Nor does a profile of CMYK come back from among the tags of a TIFF file."""
+        path, again = tmp_path / "photo.tif", tmp_path / "again.tif"
+        Image.new("CMYK", (8, 8)).save(path, icc_profile=PROFILE)
+        write_photo(again, read_photo(path))
+        with Image.open(again) as image:
+            assert image.mode == "RGB"
+            assert "icc_profile" not in image.info
+
+    def test_second_picture(self, tmp_path: Path) -> None:
+        """A second picture, such as a phone's gain map, is no page: the first is the photograph."""
+        path, pixels = tmp_path / "photo.jpg", np.full((16, 16, 3), 90, np.uint8)
+        gain = Image.new("L", (8, 8), 200)
+        Image.fromarray(pixels).save(path, "MPO", save_all=True, append_images=[gain])
+        assert (read_photo(path).pixels == pixels).all()
+
     def test_pages(self, tmp_path: Path) -> None:
         """A file with several pages is refused rather than losing them."""
         path = tmp_path / "photo.tif"
         tifffile.imwrite(path, noise("u1", 2, 16, 16, 3), photometric="rgb")
         with pytest.raises(ImageError, match="2 pictures in one file"):
+            read_photo(path)
+
+    def test_damaged_tags(self, tmp_path: Path) -> None:
+        """A TIFF file whose tags can't all be read is refused: they say what its pixels are."""
+        path, xmp = tmp_path / "photo.tif", (700, "H", 1, 5, True)  # a number, where text is meant
+        options = {"photometric": "rgb", "extrasamples": ["assocalpha"], "extratags": [xmp]}
+        tifffile.imwrite(path, noise("u1", 9, 9, 4), **options)
+        with pytest.raises(ImageError, match="not a readable image"):
             read_photo(path)
 
     @pytest.mark.parametrize(
