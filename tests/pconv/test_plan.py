@@ -88,6 +88,7 @@ class TestTrainingPlan:
             ("pictures_every_epochs", -1, "wanted 1 or more"),
             ("validate_every_epochs", 0, "wanted 1 or more"),
             ("batch_size", 0, "wanted 1 or more"),
+            ("epochs", 0, "wanted 1 or more"),
             ("threads", 0, "wanted 1 or more"),
         ],
     )
