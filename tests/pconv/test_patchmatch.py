@@ -1,5 +1,6 @@
 """Tests of PatchMatch, on textures whose hidden part is known and against naive references."""
 
+from pathlib import Path
 from typing import Any
 
 import numba
@@ -313,6 +314,16 @@ class TestVote:
 class TestCompiled:
     """Loops are compiled."""
 
+    def test_are_kept(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        """What is compiled is kept on the disk: else each process would take seconds for it."""
+        monkeypatch.setattr("numba.config.CACHE_DIR", str(tmp_path))
+
+        def twice(number: int) -> int:
+            return 2 * number
+
+        assert module._compiled(twice)(21) == 42
+        assert list(tmp_path.rglob("*.nbi"))
+
     def test_no_place_for_a_cache(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """They are also where numba finds no folder that can be written, as in a container."""
         monkeypatch.setattr("numba.core.caching.CacheImpl._locator_classes", [])
@@ -339,6 +350,12 @@ class TestRandomBelow:
             bits ^= bits >> 7
             bits ^= bits << 17 & 2**64 - 1
             assert module._random_below(state, limit) == (bits >> 33) % limit
+
+    def test_never_from_zero(self) -> None:
+        """No seed gives the state 0, in which xorshift would stay."""
+        first, second = (int(module._random_state(seed)[0]) for seed in (0, 1))
+        seed = -first * pow(second - first, -1, 2**64) % 2**64
+        assert module._random_state(seed)[0] != 0
 
     def test_is_even(self) -> None:
         """Eight equal shares of 8000 draws each hold 1000, within five standard deviations."""
