@@ -17,13 +17,13 @@ import pconv
 from pconv.unet import PConvUNet
 from pconv.weights import load_weights, save_weights
 from pconv.weights_source import SHIPPED_NAME, VARIABLE
-from workflow.card import MARKER, licences
+from workflow.card import MARKER, licences, results_part
 from workflow.licensed import PHOTOS_TABLE
 from workflow.networks import network_file
-from workflow.pairs import write_pairs
+from workflow.pairs import Pair, write_pairs
 from workflow.params import read_params
 from workflow.places import places
-from workflow.ship import MAX_BYTES, Project, about_weights, largest_change_db
+from workflow.ship import MAX_BYTES, Project, _main, about_weights, largest_change_db, ship
 
 ROOT = Path(__file__).parents[1]
 SHIPPED = ROOT / "weights"
@@ -48,8 +48,11 @@ def test_size() -> None:
     """Kernels in half precision, and small enough for git."""
     path = SHIPPED / SHIPPED_NAME
     assert path.stat().st_size <= MAX_BYTES
-    kernels = [value for value in load_file(path).values() if value.ndim > 1]
-    assert {value.dtype.name for value in kernels} == {"float16"}
+    assert _types_of_kernels(path) == {"float16"}
+
+
+def _types_of_kernels(path: Path) -> set[str]:
+    return {value.dtype.name for value in load_file(path).values() if value.ndim > 1}
 
 
 def test_licences() -> None:
@@ -88,6 +91,42 @@ def test_half_precision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr("workflow.ship._hole_psnr", measure)
     assert largest_change_db(project, half) == 0.5
     assert largest_change_db(project, weights) is None
+
+
+def test_ship(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The card says of how many pairs the numbers are, and what training and parameters were."""
+    torch.manual_seed(0)
+    about = {"size_px": "64", "epochs": "3", "batch_size": "4", "seed": "7", "fingerprint": "f1e2"}
+    about["epoch"] = "3"
+    models, metrics, sample = (tmp_path / name for name in ("models", "metrics.json", "sample.csv"))
+    save_weights(network_file("pconv-last", models), PConvUNet(width=2, levels=2), about)
+    metrics.write_text('{"pconv-last": {"all": {"psnr_hole": 20.0, "pairs": 2}}}')
+    write_pairs(sample, [Pair(f"{number}", "a.png", "b.png", "ec", 0.5, 64) for number in (1, 2)])
+    params = ROOT / "presets/finetune.yaml"
+    project = Project(params, models, metrics, sample, tmp_path / "raw", tmp_path / "masks")
+    monkeypatch.setattr("workflow.ship.largest_change_db", lambda *_: 0.25)
+    ship(project, SHIPPED / PHOTOS_TABLE, tmp_path / "out")
+
+    weights, card = tmp_path / "out" / SHIPPED_NAME, (tmp_path / "out/README.md").read_text()
+    assert _types_of_kernels(weights) == {"float16"}
+    parts = about_weights(weights, SHIPPED / PHOTOS_TABLE, read_params(params).masks)
+    parts["results"] = results_part(metrics, models, pairs=2, side="64", change_db=0.25)
+    for name, text in parts.items():
+        assert f"<!-- {MARKER}: {name} -->\n{text}\n<!-- end -->" in card
+    copied = (tmp_path / "out" / PHOTOS_TABLE).read_bytes()
+    assert copied == (SHIPPED / PHOTOS_TABLE).read_bytes()
+
+
+def test_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The parameters of the training may be others than those of the folder."""
+    given: list[object] = []
+    monkeypatch.setattr("workflow.ship.ship", lambda *words: given.extend(words))
+    words = ["ship", "--photos", "photos.tsv", "--out", "weights"]
+    for more in ([], ["--params", "other.yaml"]):
+        monkeypatch.setattr(sys, "argv", [*words, *more])
+        _main()
+    own = [Project(), Path("photos.tsv"), Path("weights")]
+    assert given == [*own, Project(params=Path("other.yaml")), *own[1:]]
 
 
 @pytest.mark.slow
