@@ -151,9 +151,12 @@ class TestFill:
         filled = telea(name, "--mask", "mask.png", "-o", "filled.png")
         assert filled.output.startswith("a\\nb\\x1b[31m.png -> filled.png (7.5% hole")
         missing = telea(f"no{name}", "--mask", "mask.png")
-        for result in (filled, missing):
+        Path(f"no{name}").write_bytes(b"no picture")
+        damaged = telea(f"no{name}", "--mask", "mask.png")
+        for result in (missing, damaged):
+            assert result.output.startswith("Error: noa\\nb\\x1b[31m.png: ")
+        for result in (filled, missing, damaged):
             assert len(result.output.splitlines()) == 1
-        assert missing.output.startswith("Error: noa\\nb\\x1b[31m.png: ")
 
     def test_name_that_is_not_utf_8(self) -> None:
         """A name in another encoding is filled and told, and so is the next photo."""
