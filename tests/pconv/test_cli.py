@@ -16,7 +16,7 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 import pconv as library
-from pconv.cli import app
+from pconv.cli import _size, app
 from pconv.cli_options import MASK_KINDS
 from pconv.images import read_image, read_mask
 from pconv.unet import PConvUNet
@@ -329,13 +329,26 @@ class TestMasks:
 
     @pytest.mark.parametrize(
         "option",
-        [("--size", "0"), ("--size", "1x2x3"), ("--size", 5000 * "9"), ("--kind", "dots")],
+        [
+            *[("--size", size) for size in ("0", "10001", "1x2x3", 5000 * "9")],
+            ("--kind", "dots"),
+        ],
     )
     def test_raises(self, option: tuple[str, str]) -> None:
         """Impossible sizes and kinds are refused."""
         result = pconv("masks", "out", *option)
         assert result.exit_code == 2
         assert repr(option[1]) in result.stderr
+
+    def test_sizes(self) -> None:
+        """One side or two, up to the largest."""
+        assert _size("256") == (256, 256)
+        assert _size("10000X1") == (10_000, 1)
+
+    def test_name_of_several_lines(self) -> None:
+        """The folder is told in one line, whatever its name."""
+        result = pconv("masks", "a\nb", "--count", "1", "--size", "32")
+        assert result.output == "1 masks in a\\nb\n"
 
     def test_too_small(self) -> None:
         """A size at which no mask of a kind can be drawn is told as that."""
@@ -377,6 +390,12 @@ class TestCompare:
         assert result.exit_code == 0, result.output
         assert "pconv is left out" in result.stderr
         assert read_image(Path("all.png")).shape[1] > 3 * 50
+
+    @pytest.mark.usefixtures("scene")
+    def test_name_of_several_lines(self) -> None:
+        """The picture is told in one line, whatever its name."""
+        options = ["-m", "mask.png", "--methods", "mean", "-o", "a\nb.png"]
+        assert pconv("compare", "photo.png", *options).output == "photo.png -> a\\nb.png\n"
 
     @pytest.mark.usefixtures("scene")
     def test_name(self) -> None:
@@ -458,12 +477,13 @@ class TestExport:
     """`pconv export`."""
 
     def test_quiet(self, caplog: pytest.LogCaptureFixture) -> None:
-        """It tells what it wrote and how exact that is, not what the exporter thinks of it."""
+        """It tells in a line what it wrote and how exact that is, not what the exporter thinks."""
         pytest.importorskip("onnxscript")
         save_weights("a.safetensors", PConvUNet(width=2, levels=2, mask_channel=True))
-        result = pconv("export", "a.safetensors", "-o", "a.onnx")
+        result = pconv("export", "a.safetensors", "-o", "a\nb.onnx")
         assert result.exit_code == 0
-        assert result.output.startswith("a.safetensors -> a.onnx (")
+        assert result.output.startswith("a.safetensors -> a\\nb.onnx (")
+        assert len(result.output.splitlines()) == 1
         assert not [one for one in caplog.records if one.levelno >= logging.WARNING]
 
     def test_raises(self, monkeypatch: pytest.MonkeyPatch) -> None:
