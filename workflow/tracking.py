@@ -101,8 +101,7 @@ def _log_finished(training: Trained, reports: Path | None, maker: Mapping[str, s
         _log_training(run, training)
         run.log_epochs(*training.records)
         run.log_files(training.log, folder="models")
-        if reports is None:
-            run.describe(text)
+        run.describe(text)
         run.log_model(training.weights, training.model_name, text, training.scores())
     return run.is_delivered and (reports is None or _log_evaluation(training, reports, maker))
 

@@ -4,8 +4,11 @@ import base64
 import json
 import re
 import shutil
+from contextlib import nullcontext
 from io import BytesIO
+from itertools import chain
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
@@ -72,6 +75,8 @@ def test_sync(finished: Path) -> None:
     assert run.data.metrics["values/telea/ec/psnr_hole"] == 20.5
     assert run.data.metrics["headline/psnr_hole"] == 21.5
     assert run.data.params["masks.size_px"] == "32"
+    (log,) = client.list_artifacts(run.info.run_id, "models")
+    assert log.path == "models/log.jsonl"
 
     model = pyfunc.load_model("models:/pconv-sample-32px@best")
     image = np.random.default_rng(0).integers(0, 256, (40, 36, 3), np.uint8)
@@ -98,7 +103,8 @@ def test_deep_grey() -> None:
         _read("mask", "abc", read_mask)
 
 
-def test_measured_again(finished: Path) -> None:
+@pytest.mark.parametrize(("section", "name"), [("sample", "pairs"), ("evaluate", "slow_pairs")])
+def test_measured_again(finished: Path, section: str, name: str) -> None:
     """An evaluation with other parameters has a run of its own, below the training's.
 
     The one before keeps its numbers. Delivered again, each goes to the run that it has.
@@ -107,7 +113,7 @@ def test_measured_again(finished: Path) -> None:
 
     path = finished / "params.yaml"
     first = path.read_text()
-    second = re.sub(r"(?m)^  pairs: \d+$", "  pairs: 400", first)
+    second = re.sub(rf"(?m)^  {name}: \d+$", f"  {name}: 400", first)
     assert second != first
     for content, psnr in ((first, 20.0), (second, 21.0), (first, 20.5), (second, 21.5)):
         path.write_text(content)
@@ -118,16 +124,18 @@ def test_measured_again(finished: Path) -> None:
     below, training = client.search_runs([_experiment()], order_by=["attributes.start_time DESC"])
     assert training.data.tags["fingerprint"] == "f" * 64
     assert training.data.metrics["headline/psnr_hole"] == 20.5
-    assert training.data.params["sample.pairs"] == str(yaml.safe_load(first)["sample"]["pairs"])
+    assert training.data.params[f"{section}.{name}"] == str(yaml.safe_load(first)[section][name])
     assert below.data.tags["mlflow.parentRunId"] == training.info.run_id
     assert "fingerprint" not in below.data.tags
     assert below.data.metrics["headline/psnr_hole"] == 21.5
-    assert below.data.params == training.data.params | {"sample.pairs": "400"}
-    assert below.info.run_name == "evaluation sample.pairs=400"
+    assert below.data.tags["kind"] == training.data.tags["kind"] == "pconv"
+    assert below.data.params == training.data.params | {f"{section}.{name}": "400"}
+    assert below.info.run_name == f"evaluation {section}.{name}=400"
     assert below.info.status == "FINISHED"
     for run in (training, below):
-        names = [file.path for file in client.list_artifacts(run.info.run_id, "report")]
-        assert "report/table.csv" in names
+        folders = (None, "report")
+        lists = [client.list_artifacts(run.info.run_id, folder) for folder in folders]
+        assert {"table.json", "report/table.csv"} <= {file.path for file in chain(*lists)}
 
 
 def test_shown_again(finished: Path) -> None:
@@ -205,6 +213,8 @@ def test_made_by(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     by_ann |= {"report.dvc.lock.sha256": "1"}
     by_ben = {"report.user": "ben", "report.git.commit": "ben's", "report.git.dirty": "false"}
     assert report("ann", 21.0) == by_ann
+    assert report("ben", 20.0) == by_ben
+    assert report("ann", 20.0) == by_ann
     assert report("ben", 20.0) == by_ben
     assert report("cat", 20.0, is_new=False) == by_ben
     assert report("cat", 20.5, is_new=False) == {}
@@ -305,6 +315,7 @@ def test_whose_report(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     runs = {run.data.tags["kind"]: run for run in MlflowClient().search_runs([_experiment()])}
     assert runs["pconv"].data.metrics["headline/psnr_hole"] == 21.5
     assert "headline/psnr_hole" not in runs["plain"].data.metrics
+    assert mlflow_store.DESCRIPTION in runs["plain"].data.tags
     used = {one.dataset.name for one in runs["pconv"].inputs.dataset_inputs}
     assert "data/sample.csv" in used
     assert "models" not in used
@@ -312,17 +323,21 @@ def test_whose_report(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not tracking.log_report()  # one did not get through
 
 
-@pytest.mark.parametrize("edited", ["models/pconv/log.jsonl", "data/sample.csv"])
+@pytest.mark.parametrize(
+    "edited", ["models/pconv/log.jsonl", "data/sample.csv", "data/evaluation/metrics.csv"]
+)
 def test_report_of_other_data(
     finished: Path, caplog: pytest.LogCaptureFixture, edited: str
 ) -> None:
-    """A report that was made before the last training or drawing is not delivered as of that."""
+    """A report that was made before the last training, drawing or measurement is not delivered."""
     from mlflow import MlflowClient
 
     (finished / "dvc.yaml").write_text((ROOT / "dvc.yaml").read_text())
-    (finished / "data").mkdir()
-    (finished / "data/sample.csv").write_text("as measured")
-    digests = [dvc_hash(finished / name) for name in ("data/sample.csv", "models")]
+    (finished / "data/evaluation").mkdir(parents=True)
+    for name in ("data/sample.csv", "data/evaluation/metrics.csv"):
+        (finished / name).write_text("as measured")
+    inputs = ("data/sample.csv", "data/evaluation", "models")
+    digests = [dvc_hash(finished / name) for name in inputs]
     (finished / "reports/index.html").write_text(" ".join(digests))
     content = (finished / edited).read_text()
     (finished / edited).write_text(f"{content}\n" if "data" in edited else content * 2)
@@ -334,6 +349,18 @@ def test_report_of_other_data(
     assert tracking.log_report(is_new=False)
     (run,) = MlflowClient().search_runs([_experiment()])
     assert run.data.metrics["headline/psnr_hole"] == 21.5
+
+
+def test_code_is_no_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of what a stage reads its code is not data: a report's page does not name it."""
+    monkeypatch.chdir(ROOT)
+    assert {path.parts[0] for path in run_files.data_of("report")} <= {"data", "models"}
+
+
+def test_report_without_its_page(finished: Path) -> None:
+    """Of which data a report is that has no page, as in a clone, nobody knows."""
+    (finished / "dvc.yaml").write_text((ROOT / "dvc.yaml").read_text())
+    assert not run_files.is_report_of_data(finished / "reports/index.html")
 
 
 def test_described_without_a_report(finished: Path) -> None:
@@ -351,6 +378,30 @@ def test_described_without_a_report(finished: Path) -> None:
     for run in MlflowClient().search_runs([_experiment()]):
         assert "headline/psnr_hole" in run.data.metrics
         assert "| 20.50 |" in run.data.tags[mlflow_store.DESCRIPTION]
+
+
+@pytest.mark.parametrize("arrived", [(True, True), (True, False), (False, True)])
+def test_delivered(
+    finished: Path, monkeypatch: pytest.MonkeyPatch, arrived: tuple[bool, bool]
+) -> None:
+    """All is delivered if what is known of the training has arrived, and of its evaluation."""
+    runs = (nullcontext(Mock(is_delivered=one)) for one in arrived)
+    monkeypatch.setattr(tracking, "open_run", lambda *_, **__: next(runs))
+    assert tracking.log_report() == all(arrived)
+
+
+def test_described_again(finished: Path) -> None:
+    """The table of a new report stands in the place of the one before, with the way to its page."""
+    from mlflow import MlflowClient
+
+    metrics = finished / "reports/metrics.json"
+    for psnr in ("20.50", "22.25"):
+        metrics.write_text(json.dumps({"telea": {"ec": {"psnr_hole": float(psnr), "pairs": 4}}}))
+        assert tracking.log_report()
+        (run,) = MlflowClient().search_runs([_experiment()])
+        note = run.data.tags[mlflow_store.DESCRIPTION]
+        assert f"| {psnr} |" in note
+        assert f"runs/{run.info.run_id}/artifacts/report/index.html" in note
 
 
 @pytest.mark.parametrize("gone", ["metrics.json", "headline.json"])

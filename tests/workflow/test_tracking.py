@@ -18,6 +18,7 @@ import pytest
 
 from pconv.errors import DataError
 from tests.mlflow_stores import STORES, store_of
+from tests.waiting import wait_for
 from workflow import mlflow_store, run_files, tracking
 from workflow.mlflow_run import Run, open_run
 from workflow.run_files import SCORE, SCORED_ON, data_set
@@ -159,6 +160,15 @@ class TestOpenRun:
         assert logged.data.params == params
         assert logged.data.metrics == values
 
+    def test_long(self, client: object) -> None:
+        """Of a value that is longer than MLflow takes as much arrives as it takes."""
+        from mlflow.utils.validation import MAX_PARAM_VAL_LENGTH
+
+        with open_run("long", "x") as run:
+            run.log_params({"text": "a" * 2 * MAX_PARAM_VAL_LENGTH})
+        assert run.is_delivered
+        assert only_run(client, "long").data.params == {"text": "a" * MAX_PARAM_VAL_LENGTH}
+
     def test_dirty(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         """The code is that of a commit only if no tracked file differs.
 
@@ -215,18 +225,22 @@ class TestOpenRun:
             stopped()
         with open_run("resumed", "x") as run:
             run.log_epochs(epoch(2, 2.0))
+            wait_for(lambda: only_run(client, "resumed").data.metrics["train/total"] == 2.0)
+            assert only_run(client, "resumed").info.status == "RUNNING"
         logged = only_run(client, "resumed")
         assert history(client, logged, "train/total") == [(1, 4.0), (2, 2.0)]
         assert logged.info.status == "FINISHED"
 
     def test_added_later(self, client: object) -> None:
-        """What is delivered later does not change when the run ended."""
+        """What is delivered later does not change that the run ended, and when."""
         with open_run("later", "x"):
             pass
         before = only_run(client, "later").info
         time.sleep(0.05)
         with open_run("later", "x", is_training=False) as run:
             run.log_numbers({"psnr": 20.0})
+            wait_for(lambda: "psnr" in only_run(client, "later").data.metrics)
+            assert only_run(client, "later").info.status == "FINISHED"
         after = only_run(client, "later").info
         assert (after.end_time, after.status) == (before.end_time, "FINISHED")
 

@@ -1,5 +1,6 @@
 """The hash under which DVC records files and folders."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -20,8 +21,12 @@ class TestDvcHash:
         files = localfs.LocalFileSystem()
         odb = database(files, str(project.root / "cache"))
         (project.root / "raw/.snakemake_timestamp").touch()
+        unfinished = project.root / "raw/.a.partial-1"
+        unfinished.mkdir()
+        (unfinished / "b.png").touch()
         ours = dvc_hash(project.root / "raw")
         (project.root / "raw/.snakemake_timestamp").unlink()
+        shutil.rmtree(unfinished)
         for name, found in (("raw", ours), ("sample.csv", None)):
             path = project.root / name
             _, _, built = build(odb, str(path), files, "md5", dry_run=True)
