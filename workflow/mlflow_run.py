@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from workflow.mlflow_store import (
     DESCRIPTION,
-    EVALUATION,
     experiment_id,
+    is_evaluated,
     register_model,
     run_of_evaluation,
     run_with,
@@ -163,10 +163,11 @@ class Run:
         So does a report's, whose numbers the run keeps, where the new one has no report.
         ``{run}`` and ``{experiment}`` become MLflow's numbers of them.
         """
-        tags = self._client.get_run(self._id).data.tags
+        data = self._client.get_run(self._id).data
+        tags = data.tags
         if DESCRIPTION in tags and (
             sha256(tags[DESCRIPTION].encode()) != tags.get(_NOTE_HASH)
-            or (EVALUATION in tags and not has_report)
+            or (is_evaluated(data) and not has_report)
         ):
             return
         text = text.replace("{run}", self._id).replace("{experiment}", self._experiment)

@@ -141,6 +141,11 @@ def run_of_evaluation(client: Any, training: Any, parameters: Mapping[str, str])
     return run_with(client, training.info.experiment_id, name, tags)
 
 
+def is_evaluated(data: Any) -> bool:
+    """Return whether a training's run has an evaluation; a run of before has its numbers only."""
+    return EVALUATION in data.tags or any(map(is_measured, data.metrics))
+
+
 def register_model(
     client: Any, run: str, weights: Path, name: str, about: str, tags: Mapping[str, str]
 ) -> None:
@@ -225,7 +230,7 @@ def _first_evaluation(data: Any, parameters: Mapping[str, str]) -> dict[str, str
 
     A run of before evaluations had tags has, for what changed, the last one's values as tags.
     """
-    if EVALUATION not in data.tags and not any(map(is_measured, data.metrics)):
+    if not is_evaluated(data):
         return dict(parameters)
     return {k: data.tags.get(k, data.params.get(k, v)) for k, v in parameters.items()}
 

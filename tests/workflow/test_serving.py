@@ -187,6 +187,7 @@ def test_store_of_before(finished: Path, pairs_tag: str | None) -> None:
         number = json.dumps({"all": {"psnr_hole": psnr}})
         (finished / "reports/headline.json").write_text(number)
         assert tracking.log_report()
+        assert "| Telea |" in client.get_run(run.info.run_id).data.tags[mlflow_store.DESCRIPTION]
     below, training = client.search_runs([_experiment()], order_by=["attributes.start_time DESC"])
     assert below.data.tags["mlflow.parentRunId"] == training.info.run_id
     assert training.data.metrics["headline/psnr_hole"] == (21.0 if pairs_tag else 20.0)
