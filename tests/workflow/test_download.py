@@ -544,6 +544,21 @@ class TestFolder:
         found = {name for name in manifest if name.startswith("valid/or/")}
         assert found == {f"valid/or/{name}/{name}_0.png" for name in held_out}
 
+    def test_mask_of_either(self, tmp_path: Path) -> None:
+        """A mask that may be of a held-out photograph or of one that is not is refused."""
+        photos = {"a.jpg": photo(50), "a.png": photo(51, form="PNG")}
+        settings = {
+            "source": "folder",
+            "folder_train": pack(tmp_path / "p", photos),
+            "folder_held_out_share": 0.001,
+        }
+        run(tmp_path / "raw", **settings)
+        masks = pack(tmp_path / "masks", {"a_1.png": mask(1)})
+        words = r"masks/a_1\.png: p/a\.(jpg|png), .*, and p/a\.(jpg|png), .*both called a; wanted"
+        for kind in ("folder_ec", "folder_or"):
+            with pytest.raises(DataError, match=words):
+                run(tmp_path / "raw", **settings, **{kind: masks})
+
     @pytest.mark.parametrize("name", ["\u00dcbung", "U\u0308bung"])
     def test_accents(self, tmp_path: Path, name: str) -> None:
         """Accents may be stored in the letter or, as a Mac does, apart from it."""

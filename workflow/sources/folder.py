@@ -33,7 +33,8 @@ def photographs_in_folders(
         seed: Seed of the choice.
 
     Raises:
-        DataError: If a folder is missing or holds no image, or one of the two sets is empty.
+        DataError: If a folder is missing or holds no image, one of the two sets is empty, or a mask
+            may be of a photograph of either.
     """
     photos = _photos(train, [*masks.values(), *([valid] if valid else [])])
     if valid is not None:
@@ -50,9 +51,10 @@ def photographs_in_folders(
             "a folder in download.folder_valid"
         )
     trained_on = {photo.name for photo in kept}
-    named = _masks(masks, photos).items()
+    named = _masks(masks, photos)
+    _refuse_of_either(named, kept, held_out)
     of_held_out = {
-        kind: [m for m in of_kind if m.photo not in trained_on] for kind, of_kind in named
+        kind: [m for m in of_kind if m.photo not in trained_on] for kind, of_kind in named.items()
     }
     return Found(kept, held_out, of_held_out)
 
@@ -88,6 +90,20 @@ def _masks(folders: dict[str, Path], photos: Sequence[Photo]) -> dict[str, Seque
         ]
         for kind, folder in folders.items()
     }
+
+
+def _refuse_of_either(
+    masks: dict[str, Sequence[FoundMask]], kept: Sequence[Photo], held_out: Sequence[Photo]
+) -> None:
+    """Refuse a mask whose name is that of two photographs, one trained on and one held out."""
+    trained_on, measured = ({photo.name: photo for photo in part} for part in (kept, held_out))
+    for mask in (mask for of_kind in masks.values() for mask in of_kind):
+        if mask.photo in trained_on.keys() & measured.keys():
+            raise DataError(
+                f"{mask.file}: {measured[mask.photo].source}, which is held out for validation, "
+                f"and {trained_on[mask.photo].source}, which is not, are both called {mask.photo}; "
+                "wanted a mask of one of them: rename that one and its masks"
+            )
 
 
 def _drawn(photos: Sequence[Photo], share: float, seed: int) -> list[Photo]:
