@@ -215,7 +215,8 @@ class MasksParams(Section):
 
     @model_validator(mode="after")
     def _kinds_can_be_drawn(self) -> "MasksParams":
-        if ("folder" in self.kinds) != (self.folder is not None):
+        # An empty name would be the project's own folder, with every picture below it.
+        if self.folder == "" or ("folder" in self.kinds) != (self.folder is not None):
             raise ValueError(
                 f"folder is {self.folder!r} and kinds {self.kinds}; give a folder of masks if "
                 "and only if folder is among the kinds"

@@ -343,6 +343,7 @@ class TestMasksParams:
             ({"kinds": ["walk", "walk"]}, "names one twice"),
             ({"kinds": ["folder"]}, "give a folder of masks"),
             ({"folder": "masks"}, "give a folder of masks"),
+            ({"kinds": ["folder"], "folder": ""}, "folder is '' and .*; give a folder of masks"),
             ({"kinds": []}, "at least 1 item"),
             ({"walk_directions": 6}, "4 or 8"),
         ],
