@@ -273,6 +273,13 @@ class TestGivenMasks:
         with pytest.raises(DataError, match=f"{re.escape(str(tmp_path))}: holds no image"):
             given_masks(str(tmp_path))
 
+    @pytest.mark.parametrize("name", ["nowhere", "a.png"])
+    def test_raises_no_folder(self, tmp_path: Path, name: str) -> None:
+        """A folder of masks that is not there, or is a file, is refused by name."""
+        write_mask(tmp_path / "a.png", np.ones((9, 9), np.bool_))
+        with pytest.raises(DataError, match=f"{name}: no such folder; wanted one of masks"):
+            given_masks(str(tmp_path / name))
+
     def test_raises_inverted(self, tmp_path: Path) -> None:
         """A folder of masks that are mostly hole is refused: white was meant as hole."""
         known = np.zeros((9, 9), np.bool_)

@@ -79,11 +79,13 @@ def given_masks(folder: str | None) -> list[Path]:
     """Return the files of the masks for the kind ``folder`` in sorted order.
 
     Raises:
-        DataError: If the folder is named but holds no image.
+        DataError: If the folder is named but is not there, or holds no image.
         MaskError: If one of those looked at can't be read, or most of them look inverted.
     """
     if folder is None:
         return []
+    if not Path(folder).is_dir():
+        raise DataError(f"{folder}: no such folder; wanted one of masks: mend masks.folder")
     files = find_images(Path(folder), with_links=True)
     _refuse_inverted(folder, files)
     return files
