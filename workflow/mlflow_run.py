@@ -246,7 +246,8 @@ def open_run(
     Args:
         fingerprint: Of the run.
         name: Of a run that is not there yet.
-        is_training: Whether the time it takes is that of the run; else something is added to it.
+        is_training: Whether time and end of the block are those of the run; else something is added
+            to one that has ended.
         evaluation: Parameters with which the training was measured. The first evaluation of a
             training is in its run; others, with other parameters, are in runs below it.
     """
@@ -254,9 +255,9 @@ def open_run(
     try:
         yield run
     except (SystemExit, KeyboardInterrupt):
-        run.close("KILLED")
+        run.close("KILLED" if is_training else "FINISHED")
         raise
     except BaseException:
-        run.close("FAILED")
+        run.close("FAILED" if is_training else "FINISHED")
         raise
     run.close("FINISHED")

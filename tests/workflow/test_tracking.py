@@ -213,6 +213,16 @@ class TestOpenRun:
             raise error
         assert only_run(client, error.__name__).info.status == status
 
+    @pytest.mark.parametrize("error", [ValueError, SystemExit, KeyboardInterrupt])
+    def test_status_delivered(self, client: object, error: type[BaseException]) -> None:
+        """A training that has ended stays so where the delivery of its report is broken off."""
+        name = f"delivered {error.__name__}"
+        with open_run(name, "x"):
+            pass
+        with pytest.raises(error), open_run(name, "x", is_training=False):
+            raise error
+        assert only_run(client, name).info.status == "FINISHED"
+
     def test_interrupted(self, client: object) -> None:
         """A run that was stopped goes on as the same run, and is finished in the end."""
 
