@@ -20,7 +20,12 @@ def exit_on_sigterm() -> Iterator[None]:
     if not is_main or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
         yield  # an own handler, or to be ignored
         return
-    old = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+
+    def end(number: int, _: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_IGN)  # a second one would break off the cleaning
+        sys.exit(128 + number)
+
+    old = signal.signal(signal.SIGTERM, end)
     try:
         yield
     finally:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pconv.errors import PConvError
 from pconv.standard_output import flushed_output
+from pconv.stopping import exit_on_sigterm
 
 EXIT_BAD_INPUT = 2
 
@@ -16,11 +17,12 @@ EXIT_BAD_INPUT = 2
 def run_command(main: Callable[[], None]) -> None:
     """Run ``main``; an expected error becomes its message and exit status 2, without traceback.
 
-    Errors of the system are expected too: a full disk, a folder that may not be written.
+    Errors of the system are expected too: a full disk, a folder that may not be written. SIGTERM,
+    as a cluster sends it, ends it as Ctrl-C does: what is half done is cleaned away first.
     """
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     try:
-        with refusing_in_one_line():
+        with exit_on_sigterm(), refusing_in_one_line():
             main()
     except KeyboardInterrupt:
         sys.exit(130)

@@ -11,6 +11,7 @@ from typing import Never, TypeVar
 from tqdm import tqdm
 
 from pconv.errors import DataError, ParameterError
+from pconv.stopping import exit_on_sigterm
 
 _ITEMS_WORTH_A_PROCESS = 500  # below, starting one costs more than it saves
 _CHUNK = 50
@@ -72,6 +73,10 @@ def map_items(
                 f"{what}: a worker process was killed, most often for lack of memory; "
                 "set PCONV_WORKERS to fewer processes and run again"
             ) from error
+        except (SystemExit, KeyboardInterrupt):
+            for worker in multiprocessing.active_children():
+                worker.terminate()  # else this waits until it has done what it does
+            raise
         finally:
             pool.shutdown(cancel_futures=True)
 
@@ -93,7 +98,12 @@ def _run(
 
 
 def _each(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
-    return [function(item) for item in items]
+    try:
+        with exit_on_sigterm():
+            return [function(item) for item in items]
+    except SystemExit as end:
+        # The pool would take it for an answer, and this worker would go on with other items.
+        os._exit(end.code if isinstance(end.code, int) else 1)
 
 
 def _end_with_parent() -> None:

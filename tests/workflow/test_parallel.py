@@ -1,6 +1,7 @@
 """One function over many items, in any number of processes."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from pconv.atomic import atomic_folder
 from pconv.errors import DataError, MaskError, ParameterError
 from tests.interrupted import PATIENCE_S
 from tests.waiting import wait_for
@@ -38,6 +40,12 @@ def sleep(item: int, *, folder: Path) -> None:
     """Leave the name of this process, and take longer than any test waits."""
     (folder / str(os.getpid())).touch()
     time.sleep(10 * PATIENCE_S)
+
+
+def begin(item: int, *, folder: Path) -> None:
+    """Begin a folder, and take longer than any test waits."""
+    with atomic_folder(folder / str(item)) as partial:
+        sleep(item, folder=partial)
 
 
 def is_running(process: Path) -> bool:
@@ -108,6 +116,41 @@ class TestMapItems:
             process.wait()
         workers = [Path("/proc") / path.name for path in tmp_path.iterdir()]
         wait_for(lambda: not any(is_running(worker) for worker in workers))
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+    @pytest.mark.parametrize("workers", [1, 2])
+    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+    def test_parent_told_to_end(self, tmp_path: Path, number: int, workers: int) -> None:
+        """Told to end, a command ends its workers too, and all of them leave nothing half done."""
+        code = (
+            "from functools import partial\n"
+            "from pathlib import Path\n"
+            "from tests.workflow.test_parallel import begin\n"
+            "from workflow.command import run_command\n"
+            "from workflow.parallel import map_items\n"
+            f"make = partial(begin, folder=Path({str(tmp_path)!r}))\n"
+            "run_command(lambda: list(map_items(make, range(9), what='sleep', long=True)))"
+        )
+        process = subprocess.Popen(
+            [sys.executable, "-c", code],
+            cwd=Path(__file__).parents[2],
+            env=os.environ | {"PCONV_WORKERS": str(workers)},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            wait_for(lambda: len(list(tmp_path.glob(".*/*"))) == workers)
+            processes = [Path("/proc") / path.name for path in tmp_path.glob(".*/*")]
+            process.send_signal(number)
+            _, said = process.communicate(timeout=PATIENCE_S)
+        finally:
+            process.kill()
+            process.communicate()
+        assert process.returncode == 128 + number
+        assert list(tmp_path.iterdir()) == []
+        assert not any(is_running(worker) for worker in processes)
+        assert "Traceback" not in said
+        assert "leaked" not in said
 
 
 class TestWorkerCount:
