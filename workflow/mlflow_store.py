@@ -131,10 +131,11 @@ def run_of_evaluation(client: Any, training: Any, parameters: Mapping[str, str])
             another.
     """
     first, run = _first_evaluation(training.data, parameters), training.info.run_id
-    if EVALUATION not in training.data.tags:
-        client.set_tag(run, EVALUATION, _digest(first))
-    digest = _digest(parameters)
-    if digest == training.data.tags.get(EVALUATION, _digest(first)):
+    own, digest = training.data.tags.get(EVALUATION), _digest(parameters)
+    if own is None:
+        own = _digest(first)
+        client.set_tag(run, EVALUATION, own)
+    if own == digest:
         return training
     name = evaluation_name(first, parameters)
     tags = {_PARENT: run, EVALUATION: digest}
