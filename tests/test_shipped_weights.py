@@ -18,6 +18,7 @@ from pconv.unet import PConvUNet
 from pconv.weights import load_weights, save_weights
 from pconv.weights_source import SHIPPED_NAME, VARIABLE
 from workflow.card import MARKER, licences, results_part
+from workflow.dvc_hash import dvc_hash
 from workflow.licensed import PHOTOS_TABLE
 from workflow.networks import network_file
 from workflow.pairs import Pair, write_pairs
@@ -102,6 +103,7 @@ def test_ship(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save_weights(network_file("pconv-last", models), PConvUNet(width=2, levels=2), about)
     metrics.write_text('{"pconv-last": {"all": {"psnr_hole": 20.0, "pairs": 2}}}')
     write_pairs(sample, [Pair(f"{number}", "a.png", "b.png", "ec", 0.5, 64) for number in (1, 2)])
+    (tmp_path / "index.html").write_text(f"{dvc_hash(models)} {dvc_hash(sample)}")
     params = ROOT / "presets/finetune.yaml"
     project = Project(params, models, metrics, sample, tmp_path / "raw", tmp_path / "masks")
     monkeypatch.setattr("workflow.ship.largest_change_db", lambda *_: 0.25)
