@@ -96,8 +96,8 @@ def _hero(material: Material) -> Exhibit:
     kinds = ", ".join(KIND_LABELS[example.pair.kind] for example in examples)
     caption = (
         f"{material.labels[judge]}. Kinds of holes from top to bottom: {kinds}. Each pair is the "
-        "one whose PSNR in the hole is nearest to the median of its kind. As far as there are "
-        f"enough, the photographs differ. {_VISIBLE}"
+        "one whose PSNR in the hole is nearest to the median of its kind. Each shows another "
+        f"photograph, if there are enough. {_VISIBLE}"
     )
     return Exhibit(HERO, "Hole, filled, truth", caption, figure)
 
@@ -108,8 +108,8 @@ def _examples(material: Material) -> list[Exhibit]:
     chosen = {"ec": material.choice.ec, "or": material.choice.or_}
     caption = (
         f"Pairs spread evenly over the ranking by PSNR in the hole of "
-        f"{material.labels[material.choice.judge]}, best first. As far as there are enough, the "
-        f"photographs differ. {_VISIBLE}"
+        f"{material.labels[material.choice.judge]}, best first. Each shows another "
+        f"photograph, if there are enough. {_VISIBLE}"
     )
     return [
         Exhibit(
@@ -128,7 +128,7 @@ def _extremes(material: Material) -> Exhibit:
     figure = pictures.extremes_figure(examples, material.choice.judge)
     caption = (
         f"{material.labels[material.choice.judge]}, all kinds and sizes of holes, by PSNR in the "
-        "hole. As far as there are enough, the photographs differ."
+        "hole. Each shows another photograph, if there are enough."
     )
     return Exhibit("extremes", "Best, median and worst fills", caption, figure)
 
