@@ -123,11 +123,14 @@ class TestMapItems:
     def test_parent_told_to_end(self, tmp_path: Path, number: int, workers: int) -> None:
         """Told to end, a command ends its workers too, and all of them leave nothing half done."""
         code = (
+            "import signal\n"
             "from functools import partial\n"
             "from pathlib import Path\n"
             "from tests.workflow.test_parallel import begin\n"
             "from workflow.command import run_command\n"
             "from workflow.parallel import map_items\n"
+            # What a shell starts in the background inherits that SIGINT is ignored.
+            "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
             f"make = partial(begin, folder=Path({str(tmp_path)!r}))\n"
             "run_command(lambda: list(map_items(make, range(9), what='sleep', long=True)))"
         )
