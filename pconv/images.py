@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -33,15 +34,16 @@ _FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP")
 _MAX_BYTES_A_PIXEL = 8  # 16 bits of red, green, blue and alpha, not compressed
 _MAX_METADATA_BYTES = 1 << 26
 EXIF_ORIENTATION, _UPRIGHT = 0x0112, 1
-# By EXIF's number: what turns the pixels upright.
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
+# By EXIF orientation: whether rows and columns change places, and which way they then run.
+TURNS = {
+    1: (False, 1, 1),
+    2: (False, 1, -1),
+    3: (False, -1, -1),
+    4: (False, -1, 1),
+    5: (True, 1, 1),
+    6: (True, 1, -1),
+    7: (True, -1, -1),
+    8: (True, -1, 1),
 }
 _TIFF_BITS, _TIFF_PHOTOMETRIC, _TIFF_ZERO_IS_WHITE = 258, 262, 0
 _PNG_BIT_DEPTH_AT = 24  # in the file: of IHDR
@@ -79,7 +81,7 @@ def read_image(
     with opened_image(path, max_pixels) as image:
         if min_side is not None:
             _reduce_in_decoder(image, min_side)
-        return np.asarray(_to_rgb(upright(image, path), path))
+        return _upright(_to_rgb(image, path), image, path)
 
 
 def is_plain_jpeg(path: Path | str, *, max_pixels: int = MAX_PIXELS) -> bool:
@@ -204,20 +206,20 @@ def opened_image(path: Path, max_pixels: int) -> Iterator[Image.Image]:
         ) from error
 
 
-def upright(image: Image.Image, path: Path) -> Image.Image:
-    """Return a picture turned as its EXIF data says.
+def upright(pixels: NDArray[Any], turn: int) -> NDArray[Any]:
+    """Return pixels ``(H, W, ...)`` turned as EXIF's orientation says, 1 to 8.
 
     Pillow's own `exif_transpose` writes EXIF data anew, and so refuses what is damaged.
     """
-    image.load()  # turns TIFF files, whose orientation is then none
-    turn = _TURNS.get(orientation(exif_of(image, path)))
-    return image if turn is None else image.transpose(turn)
+    swap, down, right = TURNS[turn]
+    turned = pixels.swapaxes(0, 1) if swap else pixels
+    return np.ascontiguousarray(turned[::down, ::right])
 
 
 def orientation(exif: Image.Exif) -> int:
     """Return EXIF's number, 1 to 8, for how the pixels are to be turned; 1 where it is damaged."""
     value = exif.get(EXIF_ORIENTATION)
-    return value if value in _TURNS else _UPRIGHT
+    return value if value in TURNS else _UPRIGHT
 
 
 def exif_of(image: Image.Image, path: Path) -> Image.Exif:
@@ -296,15 +298,23 @@ def _read_grey(path: Path, max_pixels: int) -> Pixels:
     try:
         with opened_image(path, max_pixels) as image:
             if image.mode in ("1", "L") and "transparency" not in image.info:
-                return np.asarray(upright(image, path).convert("L"))
+                return _upright(image.convert("L"), image, path)
             _refuse_transparent(image, path)
-            rgb = np.asarray(_to_rgb(upright(image, path), path))
+            rgb = _upright(_to_rgb(image, path), image, path)
     except ImageError as error:
         raise MaskError(str(error)) from error
     if most := int(np.ptp(rgb, axis=-1).max()):
         kind = GreyMaskError if most <= _NEARLY_GREY else MaskError
         raise kind(f"{path}: a colour image; wanted a mask of black (hole) and white (known)")
     return rgb[..., 0]
+
+
+def _upright(converted: Image.Image, image: Image.Image, path: Path) -> Pixels:
+    """Return the pixels of a picture, as it was converted, turned as its file says.
+
+    Converting loads it, which turns TIFF files: their orientation is then none.
+    """
+    return upright(np.asarray(converted), orientation(exif_of(image, path)))
 
 
 def _refuse_transparent(image: Image.Image, path: Path) -> None:

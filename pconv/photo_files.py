@@ -23,7 +23,7 @@ from PIL import Image
 from pconv.atomic import atomic_file
 from pconv.errors import ImageError
 from pconv.exif import LONG, SHORT, UNDEFINED, numbers, read_structure, structure
-from pconv.images import MAX_PIXELS, exif_of, opened_image, orientation
+from pconv.images import MAX_PIXELS, TURNS, exif_of, opened_image, orientation, upright
 from pconv.photo_metadata import (
     ICC_TAG,
     PNG_START,
@@ -53,18 +53,6 @@ _JPEG_QUALITY = 95
 _JPEG, _WEBP = ("JPEG", (1, 3), 65_500), ("WEBP", (1, 3, 4), 16_383)
 _OF_8_BITS = {".webp": _WEBP, ".jpg": _JPEG, ".jpeg": _JPEG}
 
-# By EXIF orientation: whether rows and columns change places, and which way they then run.
-_TURNS = {
-    1: (False, 1, 1),
-    2: (False, 1, -1),
-    3: (False, -1, -1),
-    4: (False, -1, 1),
-    5: (True, 1, 1),
-    6: (True, 1, -1),
-    7: (True, -1, -1),
-    8: (True, -1, 1),
-}
-
 
 @dataclass(frozen=True)
 class Photo:
@@ -93,13 +81,11 @@ class Photo:
     @cached_property
     def upright(self) -> Pixels:
         """The pixels as they are shown: turned as the orientation says."""
-        swap, down, right = _TURNS[self.orientation]
-        turned = self.pixels.swapaxes(0, 1) if swap else self.pixels
-        return np.ascontiguousarray(turned[::down, ::right])
+        return upright(self.pixels, self.orientation)
 
     def with_upright(self, pixels: Pixels) -> "Photo":
         """Return the photograph with other pixels, given as they are shown."""
-        swap, down, right = _TURNS[self.orientation]
+        swap, down, right = TURNS[self.orientation]
         turned = pixels[::down, ::right]
         stored = turned.swapaxes(0, 1) if swap else turned
         return replace(self, pixels=np.ascontiguousarray(stored))

@@ -50,11 +50,11 @@ def photographs_in_folders(
             "wanted some of both: change download.folder_held_out_share or the seed, or name "
             "a folder in download.folder_valid"
         )
-    trained_on = {photo.name for photo in kept}
-    named = _masks(masks, photos)
-    _refuse_of_either(named, kept, held_out)
+    of_each = _masks(masks, photos)
+    trained_on, measured = ({photo.name: photo for photo in part} for part in (kept, held_out))
+    _refuse_of_either(of_each, trained_on, measured)
     of_held_out = {
-        kind: [m for m in of_kind if m.photo not in trained_on] for kind, of_kind in named.items()
+        kind: [m for m in found if m.photo not in trained_on] for kind, found in of_each.items()
     }
     return Found(kept, held_out, of_held_out)
 
@@ -93,12 +93,11 @@ def _masks(folders: dict[str, Path], photos: Sequence[Photo]) -> dict[str, Seque
 
 
 def _refuse_of_either(
-    masks: dict[str, Sequence[FoundMask]], kept: Sequence[Photo], held_out: Sequence[Photo]
+    masks: dict[str, Sequence[FoundMask]], trained_on: dict[str, Photo], measured: dict[str, Photo]
 ) -> None:
     """Refuse a mask whose name is that of two photographs, one trained on and one held out."""
-    trained_on, measured = ({photo.name: photo for photo in part} for part in (kept, held_out))
     for mask in (mask for of_kind in masks.values() for mask in of_kind):
-        if mask.photo in trained_on.keys() & measured.keys():
+        if mask.photo in trained_on and mask.photo in measured:
             raise DataError(
                 f"{mask.file}: {measured[mask.photo].source}, which is held out for validation, "
                 f"and {trained_on[mask.photo].source}, which is not, are both called {mask.photo}; "
