@@ -21,6 +21,22 @@ class TestExitOnSigterm:
         assert ended.value.code == 128 + signal.SIGTERM
         assert signal.getsignal(signal.SIGTERM) == before
 
+    def test_second(self) -> None:
+        """A second signal does not break off the cleaning that the first began."""
+        cleaned: list[bool] = []
+        with pytest.raises(SystemExit), exit_on_sigterm():
+            self.clean(cleaned)
+        assert cleaned
+
+    @staticmethod
+    def clean(cleaned: list[bool]) -> None:
+        """Be told to end, and again while cleaning."""
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        finally:
+            os.kill(os.getpid(), signal.SIGTERM)
+            cleaned.append(True)
+
     def test_elsewhere(self) -> None:
         """In another thread no handler can be set, and an own one, or none, stays."""
         with ThreadPoolExecutor(1) as pool:
