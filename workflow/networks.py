@@ -1,5 +1,6 @@
 """What the trained networks are called as methods, and which weights each name means."""
 
+import filecmp
 import re
 from pathlib import Path
 
@@ -15,13 +16,25 @@ _NETWORK = re.compile(f"({'|'.join(NETWORKS)})-({'|'.join(CHECKPOINTS)})({MIRROR
 def network_names(models: Path) -> list[str]:
     """Return the trained networks in ``models`` as method names, such as ``pconv-last``.
 
+    A training whose compared epoch is its last has written the same weights twice; they are
+    ``last`` only.
+
     Raises:
         DataError: If there is none.
     """
-    names = sorted(f"{path.parent.name}-{path.stem}" for path in models.glob("*/*.safetensors"))
+    first, last = CHECKPOINTS
+    names = sorted(
+        f"{path.parent.name}-{path.stem}"
+        for path in models.glob("*/*.safetensors")
+        if path.stem != first or not _equal(path, path.with_stem(last))
+    )
     if not names:
         raise DataError(f"{models}: no weights; the stage train makes them")
     return names
+
+
+def _equal(one: Path, other: Path) -> bool:
+    return other.exists() and filecmp.cmp(one, other, shallow=False)
 
 
 def is_network(method: str) -> bool:

@@ -428,3 +428,13 @@ class TestFillPairs:
     def test_names(self, job: Job) -> None:
         """The networks are named by what lies in the folder."""
         assert network_names(job.models) == ["pconv-first", "pconv-last"]
+
+    def test_same_weights(self, job: Job, tmp_path: Path) -> None:
+        """The weights of a training whose compared epoch is its last are one method."""
+        last = tmp_path / "plain/last.safetensors"
+        shutil.copytree(job.models, tmp_path, dirs_exist_ok=True)
+        shutil.copytree(job.models / "pconv", tmp_path / "plain")
+        shutil.copy(last, last.with_stem("first"))
+        assert network_names(tmp_path) == ["pconv-first", "pconv-last", "plain-last"]
+        last.unlink()
+        assert network_names(tmp_path) == ["pconv-first", "pconv-last", "plain-first"]

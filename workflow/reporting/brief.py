@@ -8,7 +8,7 @@ from pathlib import Path
 from pconv.errors import DataError
 from workflow.command import run_command
 from workflow.mask_kinds import KINDS
-from workflow.reporting.names import method_label
+from workflow.reporting.names import method_label, pairs_counted
 from workflow.reporting.provenance import weights_about
 
 KINDS_LEGEND = (
@@ -38,8 +38,7 @@ def hole_psnr_table(metrics: Path, models: Path) -> str:
         for method, groups in measured.items()
     ]
     head = ["PSNR in the hole, dB", *kinds, "all pairs"]
-    # Of a training whose compared epoch is its last, two methods are the same weights.
-    lines = [head, ["---", *["---:"] * (len(head) - 1)], *dict.fromkeys(rows)]
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
 
 
@@ -47,7 +46,7 @@ def _cell(numbers: dict[str, float] | None, most: int) -> str:
     """Return a mean, and of how many pairs it is where other methods have more."""
     if numbers is None:
         return "-"
-    fewer = f" ({numbers['pairs']} pairs)" if numbers["pairs"] < most else ""
+    fewer = f" ({pairs_counted(int(numbers['pairs']))})" if numbers["pairs"] < most else ""
     return f"{numbers['psnr_hole']:.2f}{fewer}"
 
 

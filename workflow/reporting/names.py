@@ -122,6 +122,11 @@ def method_label(method: str, about: Mapping[str, Mapping[str, str]]) -> str:
     return CLASSICAL.get(method, method)
 
 
+def pairs_counted(count: int) -> str:
+    """Write a number of pairs, such as "12 pairs"."""
+    return f"{count} pair{'' if count == 1 else 's'}"
+
+
 def number(value: float, *, unit: str = "") -> str:
     """Write a number for a table: decibels with two decimals, others with four digits or so."""
     if unit == DECIBEL:

@@ -18,6 +18,7 @@ from workflow.reporting.names import (
     METRIC_OF,
     Metric,
     number,
+    pairs_counted,
 )
 from workflow.reporting.summary import COLUMNS, Entry, Picked, Summary, most_pairs
 
@@ -225,7 +226,7 @@ def _cell(entry: Entry, metric: Metric, is_best: bool, of_pairs: int) -> Cell:
         return number(value, unit=metric.unit)
 
     interval = _interval(entry.low, entry.high, write)
-    fewer = f" ({entry.pairs} pairs)" if entry.pairs < of_pairs else ""
+    fewer = f" ({pairs_counted(entry.pairs)})" if entry.pairs < of_pairs else ""
     return Cell(write(entry.mean) + fewer, interval, entry.mean, is_best)
 
 

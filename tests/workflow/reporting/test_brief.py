@@ -42,19 +42,6 @@ def test_values(tmp_path: Path) -> None:
     ]
 
 
-def test_the_same_weights_once(tmp_path: Path) -> None:
-    """Weights that are the first and the last compared are one row."""
-    metrics, models = tmp_path / "metrics.json", tmp_path / "models"
-    for name in ("first", "last"):
-        save_weights(
-            models / f"pconv/{name}.safetensors", PConvUNet(width=2, levels=2), {"epoch": "7"}
-        )
-    measured = {"all": {"psnr_hole": 19.5, "pairs": 40}}
-    metrics.write_text(json.dumps(dict.fromkeys(("pconv-first", "pconv-last"), measured)))
-    rows = hole_psnr_table(metrics, models).splitlines()[2:]
-    assert rows == ["| PConv, epoch 7 | 19.50 |"]
-
-
 def test_quick() -> None:
     """A table is printed without the network's library, which takes seconds to import."""
     code = "import sys, workflow.reporting.brief; sys.exit('torch' in sys.modules)"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from workflow.reporting.names import BUCKETS, METRICS, method_label, number
+from workflow.reporting.names import BUCKETS, METRICS, method_label, number, pairs_counted
 
 
 class TestWords:
@@ -31,6 +31,10 @@ class TestWords:
     def test_number(self, value: float, unit: str, wanted: str) -> None:
         """Numbers are printed with the digits that matter."""
         assert number(value, unit=unit) == wanted
+
+    def test_pairs(self) -> None:
+        """One pair is one."""
+        assert [pairs_counted(n) for n in (0, 1, 2)] == ["0 pairs", "1 pair", "2 pairs"]
 
     def test_method_label(self) -> None:
         """Networks are named with their epoch; unknown methods keep their name."""
