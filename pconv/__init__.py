@@ -16,6 +16,7 @@ uint8; in masks 1, or True, is a known pixel and 0 a hole. The modules:
 - ``losses``: the five terms of the loss and their total
 - ``features``: VGG-16 for two of the terms
 - ``metrics``: PSNR, SSIM and L1, whole or in the hole
+- ``measuring``: these of fills of one's own photographs, as ``pconv measure`` prints them
 - ``masks``: masks drawn at random: walks, strokes, rectangles, blocks, outlines
 - ``mask_shapes``: more masks: brushes, borders, a given share of holes, given ones varied
 - ``augment``: training images from photographs
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from pconv import losses as losses
     from pconv import mask_shapes as mask_shapes
     from pconv import masks as masks
+    from pconv import measuring as measuring
     from pconv import metrics as metrics
     from pconv import photo_files as photo_files
     from pconv import plan as plan
@@ -103,6 +105,7 @@ _MODULES = [
     "losses",
     "mask_shapes",
     "masks",
+    "measuring",
     "metrics",
     "photo_files",
     "plan",

@@ -5,10 +5,9 @@ imported when a command runs, so that help and completion answer at once.
 """
 
 import logging
-import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,10 +15,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from tqdm import tqdm
 
+from pconv.cli_comparing import compare, measure
 from pconv.cli_errors import EXIT_BAD_INPUT, Commands, one_line
 from pconv.cli_options import (
     FILL_HELP,
-    MASK_KINDS,
     Device,
     Grow,
     Half,
@@ -36,9 +35,10 @@ from pconv.cli_options import (
     Photos,
     Tolerance,
     Weights,
+    drawing,
+    refuse_network_options,
 )
 from pconv.errors import MaskError, ParameterError, PConvError
-from pconv.method_names import METHODS
 
 if TYPE_CHECKING:
     from pconv.inpainting import Inpainter
@@ -104,7 +104,7 @@ def fill(
 
     if not mask and hole_color is None:
         raise ParameterError("say where the hole is: with --mask FILE, or with --hole-color COLOR")
-    _refuse_network_options([method], weights=weights, device=device, half=half, mirror=mirror)
+    refuse_network_options([method], weights=weights, device=device, half=half, mirror=mirror)
     marks = HoleMarks(hole_color, tolerance, invert, grow)
     masks = find_files(mask or [], masks=True)
     jobs = plan_jobs(find_files(photos), masks, out, for_all=mask_for_all(mask or []))
@@ -122,16 +122,6 @@ def fill(
         typer.echo(f"{len(jobs) - failed} of {len(jobs)} filled, {failed} failed", err=True)
     if failed:
         raise typer.Exit(EXIT_BAD_INPUT)
-
-
-def _refuse_network_options(methods: list[str], **options: Any) -> None:
-    """Refuse options of the network where no method has one: they would change nothing."""
-    given = [f"--{name}" for name, value in options.items() if value]
-    if given and "pconv" not in methods:
-        raise ParameterError(
-            f"{', '.join(given)}: only the method pconv has a network, {', '.join(methods)} has "
-            "none; leave it out, or choose pconv"
-        )
 
 
 def _fill_all(jobs: list[Any], inpainter: "Inpainter", marks: Any, overwrite: bool) -> int:
@@ -172,7 +162,7 @@ def masks(
 
     from pconv.images import write_mask
 
-    draw = _drawing(kind)
+    draw = drawing(kind)
     width, height = _size(size)
     for item in tqdm(range(count), desc="masks", unit="mask", disable=None):
         try:
@@ -185,17 +175,6 @@ def masks(
     typer.echo(one_line(f"{count} masks in {out}"))
 
 
-def _drawing(kind: str) -> Callable[..., Any]:
-    from pconv.mask_shapes import borders, brush
-    from pconv.masks import blocks, random_walk, rectangles, strokes
-
-    functions: list[Callable[..., Any]] = [random_walk, strokes, rectangles, blocks, brush, borders]
-    drawings = dict(zip(MASK_KINDS, functions, strict=True))
-    if kind not in drawings:
-        raise ParameterError(f"kind is {kind!r}, wanted one of {', '.join(MASK_KINDS)}")
-    return drawings[kind]
-
-
 def _size(text: str) -> tuple[int, int]:
     """Return width and height from ``256`` or ``640x480``."""
     sides = text.lower().split("x")
@@ -206,73 +185,8 @@ def _size(text: str) -> tuple[int, int]:
     return int(sides[0]), int(sides[-1])
 
 
-@app.command(no_args_is_help=True)
-def compare(
-    photo: Annotated[Path, typer.Argument(help="Photo file.")],
-    mask: Annotated[Path | None, typer.Option("--mask", "-m", help="Its mask.")] = None,
-    out: Annotated[Path, typer.Option("--out", "-o", help="The picture, a PNG file.")] = Path(
-        "comparison.png"
-    ),
-    hole_color: HoleColor = None,
-    tolerance: Tolerance = 0,
-    invert: Invert = False,
-    grow: Grow = 0,
-    large_holes: LargeHoles = False,
-    methods: Annotated[
-        str, typer.Option(help="Which, separated by commas.", show_default="all")
-    ] = ",".join(METHODS),
-    weights: Weights = None,
-    device: Device = None,
-) -> None:
-    """Fill one photo by every method, side by side in one labelled picture.
-
-    Where no weights are found the network is left out.
-
-    [bold]Example[/bold]
-
-      pconv compare photo.jpg --mask mask.png -o comparison.png
-    """
-    from pconv.comparison import side_by_side, with_holes
-    from pconv.errors import WeightsError
-    from pconv.fill_files import named_mask_errors, refuse_overwriting, told_lack_of_memory
-    from pconv.hole_marks import HoleMarks, known_pixels
-    from pconv.images import read_image, write_image
-    from pconv.inpainting import check_method, inpaint
-    from pconv.photo_files import read_photo
-    from pconv.weights_source import VARIABLE
-
-    if out.suffix.lower() != ".png":
-        raise ParameterError(f"{out}: the comparison is a PNG file; wanted a name in .png")
-    refuse_overwriting(out, photo, mask)
-    names = [name.strip() for name in methods.split(",")]
-    for method in names:
-        check_method(method)
-    _refuse_network_options(names, weights=weights, device=device)
-    image = read_image(photo)
-    marks = HoleMarks(hole_color, tolerance, invert, grow)
-    with named_mask_errors(mask or photo):
-        known = known_pixels(read_photo(photo), mask, marks, name=photo)
-    pictures = {"photo with holes": with_holes(image, known)}
-    for method in tqdm(names, desc="compare", unit="method", disable=None):
-        started = time.perf_counter()
-        try:
-            with named_mask_errors(mask or photo), told_lack_of_memory(photo, image.shape):
-                filled = inpaint(
-                    *(image, known),
-                    method=method,
-                    weights=weights,
-                    device=device,
-                    allow_large_holes=large_holes,
-                )
-        except WeightsError as error:
-            # Named ones are wanted; and without any fill there is nothing to compare.
-            if weights or os.environ.get(VARIABLE) or set(names) == {method}:
-                raise
-            typer.echo(one_line(f"{method} is left out: {error}"), err=True)
-        else:
-            pictures[f"{method}, {time.perf_counter() - started:.1f} s"] = filled
-    write_image(out, side_by_side(pictures))
-    typer.echo(one_line(f"{photo} -> {out}"))
+app.command(no_args_is_help=True)(compare)
+app.command(no_args_is_help=True)(measure)
 
 
 @app.command(no_args_is_help=True)

@@ -1,10 +1,11 @@
-"""The options of the command ``pconv``, as a user reads them in its help."""
+"""The options of the command ``pconv``, as a user reads them in its help, and their checks."""
 
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from pconv.errors import ParameterError
 from pconv.method_names import METHODS
 
 MASK_KINDS = ("walk", "strokes", "rectangles", "blocks", "brush", "borders")
@@ -129,3 +130,25 @@ Kind = Annotated[
     str,
     typer.Option(help=f"One of {', '.join(MASK_KINDS)}.", autocompletion=_choices(MASK_KINDS)),
 ]
+
+
+def refuse_network_options(methods: list[str], **options: Any) -> None:
+    """Refuse options of the network where no method has one: they would change nothing."""
+    given = [f"--{name}" for name, value in options.items() if value]
+    if given and "pconv" not in methods:
+        raise ParameterError(
+            f"{', '.join(given)}: only the method pconv has a network, {', '.join(methods)} has "
+            "none; leave it out, or choose pconv"
+        )
+
+
+def drawing(kind: str) -> Callable[..., Any]:
+    """Return what draws masks of a kind; raise ParameterError if there is no such kind."""
+    from pconv.mask_shapes import borders, brush
+    from pconv.masks import blocks, random_walk, rectangles, strokes
+
+    functions: list[Callable[..., Any]] = [random_walk, strokes, rectangles, blocks, brush, borders]
+    drawings = dict(zip(MASK_KINDS, functions, strict=True))
+    if kind not in drawings:
+        raise ParameterError(f"kind is {kind!r}, wanted one of {', '.join(MASK_KINDS)}")
+    return drawings[kind]

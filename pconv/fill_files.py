@@ -74,6 +74,28 @@ def match_masks(photos: list[Path], masks: list[Path]) -> list[Path | None]:
     return [by_name.get(photo.stem) for photo in photos]
 
 
+def with_masks(
+    photos: list[Path], masks: list[Path], *, for_all: Path | None = None
+) -> list[tuple[Path, Path | None]]:
+    """Return photos with their masks, as far as they have one.
+
+    Args:
+        photos: Files.
+        masks: None, one for all, or one for each name (`match_masks`).
+        for_all: The one of the masks that serves all photos, if one does.
+
+    Raises:
+        MaskError: If two masks fit one name.
+        ParameterError: If a photo looks like a mask beside one for all.
+    """
+    if for_all is None:
+        return list(zip(photos, match_masks(photos, masks), strict=True))
+    _refuse_masks_among(photos, for_all)
+    # In the folder of the photos it is not meant as one of them; alone it is.
+    others = [photo for photo in photos if photo.resolve() != for_all.resolve()]
+    return [(photo, for_all) for photo in others or photos]
+
+
 def result_path(photo: Path, out: Path | None, *, into_folder: bool) -> Path:
     """Return where the fill of a photo goes.
 
@@ -108,17 +130,14 @@ def plan_jobs(
         ParameterError: If two photos would have one result, one's would replace another, or what
             is there is neither file nor folder; if a photo looks like a mask beside one for all.
     """
-    if for_all:
-        _refuse_masks_among(photos, for_all)
-        # In the folder of the photos it is not meant as one of them; alone it is.
-        photos = [photo for photo in photos if photo.resolve() != for_all.resolve()] or photos
+    pairs = with_masks(photos, masks, for_all=for_all)
+    photos = [photo for photo, _ in pairs]
     place = None if out is None else Path(out)
     into_folder = out is not None and _is_folder(out, len(photos))
     results = [result_path(photo, place, into_folder=into_folder) for photo in photos]
-    matched = [for_all] * len(photos) if for_all else match_masks(photos, masks)
     inputs = {path.resolve() for path in (*photos, *masks)}
     counts = Counter(results)
-    for photo, mask, result in zip(photos, matched, results, strict=True):
+    for (photo, mask), result in zip(pairs, results, strict=True):
         check_ending(result)
         if counts[result] > 1:
             raise ParameterError(
@@ -130,7 +149,7 @@ def plan_jobs(
                 f"{photo}: its fill would be {result}, a photo or mask that is read here too; "
                 "name a folder with -o"
             )
-    return list(zip(photos, matched, results, strict=True))
+    return [(photo, mask, result) for (photo, mask), result in zip(pairs, results, strict=True)]
 
 
 def _refuse_masks_among(photos: list[Path], for_all: Path) -> None:

@@ -94,6 +94,7 @@ COMMAND_LINES = {
     "fill": "fill --method telea --mask mask.png -o disk/a.png photo.png",
     "masks": "masks disk/masks --count 400 --size 256",
     "compare": "compare --mask mask.png --methods mean,telea -o disk/b.png photo.png",
+    "measure": "measure --mask mask.png --methods mean,telea -o disk/c.csv photo.png",
 }
 
 
@@ -112,7 +113,7 @@ def test_commands(
             make_read_only(disk)
         answer = process(f"python -m pconv.cli {COMMAND_LINES[name]}", tmp_path)
         check_failed_well(answer, "No space left" if how == "full" else "Read-only file system")
-        assert not list(disk.rglob("*.png"))
+        assert not [*disk.rglob("*.png"), *disk.rglob("*.csv")]
     (tmp_path / "disk").rmdir()
     unchanged()
     note(AREA, f"{how}, `pconv {name}`", "said in one line, status 2; no half result")

@@ -37,6 +37,12 @@ def by_compare(path: Path) -> Answer:
     return pconv("compare", path, "--mask", mask_for(path), *options)
 
 
+def by_measure(path: Path) -> Answer:
+    """Measure two methods on it."""
+    options = ["--methods", "mean,telea", "-o", "out/c.csv"]
+    return pconv("measure", path, "--mask", mask_for(path), *options)
+
+
 def mask_for(path: Path) -> Path:
     """Return a mask beside a photo."""
     return path.parent.parent / "mask.png"
@@ -86,7 +92,7 @@ def check_stages(content: bytes, project: Path, names: tuple[str, ...]) -> int:
 
 
 class TestCommands:
-    """`pconv fill` and `pconv compare`."""
+    """`pconv fill`, `pconv compare` and `pconv measure`."""
 
     @pytest.fixture(autouse=True)
     def _mask(self, tmp_path: Path) -> None:
@@ -94,7 +100,7 @@ class TestCommands:
         mask = pictures.encoded(Image.fromarray(pictures.known()), "PNG")
         (tmp_path / "mask.png").write_bytes(mask)
 
-    @pytest.mark.parametrize("command", [by_fill, by_compare])
+    @pytest.mark.parametrize("command", [by_fill, by_compare, by_measure])
     def test_truncated(
         self,
         command: Callable[[Path], Answer],
@@ -111,7 +117,7 @@ class TestCommands:
             check_refused(command(path), path.name)
         note(AREA, "cut at every tenth, ten formats", REFUSED, times=len(paths))
 
-    @pytest.mark.parametrize("command", [by_fill, by_compare])
+    @pytest.mark.parametrize("command", [by_fill, by_compare, by_measure])
     @pytest.mark.parametrize("name", UNREADABLE)
     def test_unreadable(
         self,

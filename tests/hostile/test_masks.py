@@ -49,14 +49,19 @@ def compare(mask: str) -> Answer:
     return pconv("compare", "photo.png", "-m", mask, "-o", "out/b.png", "--methods", "mean,telea")
 
 
+def measure(mask: str) -> Answer:
+    """Measure two methods by a mask."""
+    return pconv("measure", "photo.png", "-m", mask, "-o", "out/c.csv", "--methods", "mean,telea")
+
+
 class TestCommands:
-    """`pconv fill` and `pconv compare`."""
+    """`pconv fill`, `pconv compare` and `pconv measure`."""
 
     @pytest.fixture(autouse=True)
     def _photo(self) -> None:
         Path("photo.png").write_bytes(pictures.encoded(pictures.smooth(), "PNG"))
 
-    @pytest.mark.parametrize("command", [fill, compare])
+    @pytest.mark.parametrize("command", [fill, compare, measure])
     @pytest.mark.parametrize("what", BAD)
     def test_refused(
         self,
@@ -72,7 +77,7 @@ class TestCommands:
         check_refused(command(name), name)
         note(AREA, what, REFUSED)
 
-    @pytest.mark.parametrize("command", [fill, compare])
+    @pytest.mark.parametrize("command", [fill, compare, measure])
     def test_missing(
         self, command: Callable[[str], Answer], unchanged: Callable[[], None], note: Note
     ) -> None:

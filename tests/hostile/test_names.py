@@ -52,7 +52,7 @@ def write_photo(path: Path, seed: int) -> None:
 
 
 class TestCommands:
-    """`pconv fill` and `pconv compare`."""
+    """`pconv fill`, `pconv compare` and `pconv measure`."""
 
     @pytest.mark.parametrize("name", NAMES)
     def test_one(self, name: str, note: Note) -> None:
@@ -68,8 +68,10 @@ class TestCommands:
         methods = ["--methods", "mean,telea", "-o", f"out/{name}-all.png"]
         answer = pconv("compare", *options[:2], *methods, "--", f"{name}.png")
         assert answer.status == 0, answer.said
+        answer = pconv("measure", *options[:2], *methods[:2], "--", f"{name}.png")
+        assert answer.status == 0, answer.said
         assert not Path("ran").exists()
-        note(AREA, "`pconv fill` and `pconv compare`", "filled", times=2)
+        note(AREA, "`pconv fill`, `pconv compare` and `pconv measure`", "filled", times=3)
 
     def test_folder(self, note: Note) -> None:
         """A folder of all of them, and a folder of their masks."""

@@ -128,6 +128,12 @@ def compare() -> Answer:
     return pconv("compare", "photo.png", "-m", "mask.png", *options)
 
 
+def measure() -> Answer:
+    """Measure the bad weights."""
+    options = ["--weights", LAST, "-o", "o/c.csv", "--methods", "mean,pconv"]
+    return pconv("measure", "photo.png", "-m", "mask.png", *options)
+
+
 def info() -> Answer:
     """Ask what the bad weights are."""
     return pconv("info", LAST)
@@ -142,7 +148,7 @@ def export() -> Answer:
 class TestWeights:
     """The weights of the network."""
 
-    @pytest.mark.parametrize("command", [fill, compare, info, export])
+    @pytest.mark.parametrize("command", [fill, compare, measure, info, export])
     def test_commands(
         self,
         what: str,

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -13,18 +12,17 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
 import pconv as library
-from pconv.cli import _size, app
+from pconv.cli import _size
 from pconv.cli_options import MASK_KINDS
 from pconv.images import read_image, read_mask
 from pconv.unet import PConvUNet
 from pconv.weights import save_weights
+from tests.pconv.scenes import KNOWN, pconv, write_scene
 
 ROOT = Path(__file__).parents[2]
-KNOWN = np.ones((40, 50), bool)
-KNOWN[10:20, 15:30] = False
 
 
 @pytest.fixture(autouse=True)
@@ -36,20 +34,6 @@ def _no_weights(no_weights: None) -> None:
 def scene() -> np.ndarray:
     """Write photo.png and mask.png into the current folder; return the photo."""
     return write_scene("photo.png", "mask.png")
-
-
-def write_scene(photo: str, mask: str, seed: int = 0) -> np.ndarray:
-    """Write a photo of noise and a mask."""
-    image = np.random.default_rng(seed).integers(0, 256, (40, 50, 3), dtype=np.uint8)
-    for name, pixels in ((photo, image), (mask, KNOWN)):
-        Path(name).parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(pixels).save(name)
-    return image
-
-
-def pconv(*arguments: str) -> Result:
-    """Run the command in this process."""
-    return CliRunner().invoke(app, list(arguments))
 
 
 def telea(*arguments: str) -> Result:
@@ -377,79 +361,6 @@ class TestMasks:
         assert done.stdout.startswith(b"out/.000000.png.partial-")
         assert done.stderr == b""
         assert list(Path("out").iterdir()) == []
-
-
-class TestCompare:
-    """`pconv compare`."""
-
-    @pytest.mark.usefixtures("scene")
-    def test_values(self) -> None:
-        """All chosen methods are drawn; the network is left out where there are no weights."""
-        options = ["--mask", "mask.png", "--methods", "pconv,mean,telea", "-o", "all.png"]
-        result = pconv("compare", "photo.png", *options)
-        assert result.exit_code == 0, result.output
-        assert "pconv is left out" in result.stderr
-        assert read_image(Path("all.png")).shape[1] > 3 * 50
-
-    @pytest.mark.usefixtures("scene")
-    def test_name_of_several_lines(self) -> None:
-        """The picture is told in one line, whatever its name."""
-        options = ["-m", "mask.png", "--methods", "mean", "-o", "a\nb.png"]
-        assert pconv("compare", "photo.png", *options).output == "photo.png -> a\\nb.png\n"
-
-    @pytest.mark.usefixtures("scene")
-    def test_name(self) -> None:
-        """A name of another format is refused; its content would be PNG all the same."""
-        result = pconv("compare", "photo.png", "-m", "mask.png", "-o", "all.jpg")
-        assert result.exit_code == 2
-        assert "all.jpg: the comparison is a PNG file" in result.stderr
-        assert not Path("all.jpg").exists()
-
-    @pytest.mark.parametrize("name", ["photo.png", "mask.png"])
-    def test_keeps_inputs(self, scene: np.ndarray, name: str) -> None:
-        """The picture does not take the place of photo or mask."""
-        result = pconv("compare", "photo.png", "-m", "mask.png", "-o", name, "--methods", "mean")
-        assert result.exit_code == 2
-        assert f"{name}: would overwrite the input" in result.stderr
-        assert (read_image(Path("photo.png")) == scene).all()
-        assert (read_mask(Path("mask.png")) == KNOWN).all()
-
-    @pytest.mark.usefixtures("scene")
-    def test_large_holes(self) -> None:
-        """A hole over more than half is refused with the option that accepts it."""
-        options = ["photo.png", "-m", "mask.png", "--invert", "--methods", "mean"]
-        refused = pconv("compare", *options)
-        assert refused.exit_code == 2
-        assert "--large-holes" in refused.stderr
-        assert pconv("compare", *options, "--large-holes").exit_code == 0
-
-    @pytest.mark.usefixtures("scene")
-    def test_raises(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Weights that are named and missing are an error, and so is nothing to compare."""
-        scene = ["photo.png", "-m", "mask.png"]
-        named = pconv("compare", *scene, "--weights", "none.safetensors")
-        alone = pconv("compare", *scene, "--methods", "pconv")
-        monkeypatch.setenv("PCONV_WEIGHTS", "other.safetensors")
-        by_variable = pconv("compare", *scene, "--methods", "pconv,mean")
-        assert [result.exit_code for result in (named, alone, by_variable)] == [2, 2, 2]
-        assert "none.safetensors" in named.stderr
-        assert "no trained weights here" in alone.stderr
-        assert "other.safetensors: there is no such weights file" in by_variable.stderr
-        assert not Path("comparison.png").exists()
-
-    @pytest.mark.usefixtures("scene")
-    def test_method_names(self) -> None:
-        """Names may have blanks around them, and all are checked before any method runs."""
-        options = ["compare", "photo.png", "-m", "mask.png", "--methods"]
-        assert pconv(*options, "mean, telea").exit_code == 0
-        Path("photo.png").unlink()
-        for names, words in (
-            ("mean, talea", "'talea'.* did you mean telea"),
-            ("mean", "--weights: only"),
-        ):
-            result = pconv(*options, names, *(["--weights", "none"] if names == "mean" else []))
-            assert result.exit_code == 2
-            assert re.search(words, result.stderr)
 
 
 class TestInfo:
