@@ -151,7 +151,7 @@ def measure(
 
     Which weights are better:
 
-      pconv measure photos/ --draw walk --weights old.st --weights last
+      pconv measure photos/ --draw walk --weights a.safetensors --weights last
     """
     from pconv.fill_files import find_files, mask_for_all, refuse_overwriting, with_masks
     from pconv.hole_marks import HoleMarks
