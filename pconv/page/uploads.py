@@ -21,6 +21,8 @@ from pconv.images import MAX_PIXELS, opened_image
 from pconv.photo_files import SUFFIXES
 
 _SECONDS = 300
+# Without it the server would go on reading what nobody wants.
+_CLOSE = {"Connection": "close"}
 _MAX_SIDE = 65_500  # what a JPEG file can hold, and more than browsers show
 
 
@@ -126,13 +128,13 @@ async def _received(request: Request, max_bytes: int, files: int, words: int) ->
         async with asyncio.timeout(_SECONDS):
             return await Request({**request.scope}, receive).form(max_files=files, max_fields=words)
     except TimeoutError:
-        raise HTTPException(408, f"the upload took more than {_SECONDS} seconds") from None
+        reason = f"the upload took more than {_SECONDS} seconds"
+        raise HTTPException(408, reason, _CLOSE) from None
 
 
 def _too_large(max_bytes: int) -> HTTPException:
-    # Without "close" the server would go on reading what nobody wants.
     words = f"more than {max_bytes} bytes; make the photo smaller"
-    return HTTPException(413, words, {"Connection": "close"})
+    return HTTPException(413, words, _CLOSE)
 
 
 def _upload(form: FormData, field: str) -> UploadFile:

@@ -34,7 +34,7 @@ from pconv import cli, inpaint
 from pconv.fill_files import fill_file
 from pconv.hole_marks import HoleMarks
 from pconv.inpainting import METHODS, Inpainter
-from pconv.page import server
+from pconv.page import server, uploads
 from pconv.page.server import USE_OF_METHOD
 from pconv.page.uploads import Limits
 from pconv.photo_files import Photo, write_photo
@@ -429,6 +429,16 @@ class TestBytes:
     def test_enough(self, serve: Serve) -> None:
         """A photo below the limit is filled."""
         assert ask(serve(limits=Limits(bytes=self.LIMIT))).status_code == 200
+
+    def test_slow(self, serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A form that does not arrive is waited for only so long, as RFC 9110 has it (15.5.9)."""
+        monkeypatch.setattr(uploads, "_SECONDS", 0.5)
+        with self.head(serve(), "Content-Length: 9") as connection:
+            connection.sendall(b"--b")
+            answer = http.client.HTTPResponse(connection)
+            answer.begin()
+            assert (answer.status, answer.headers["Connection"]) == (408, "close")
+            assert b"took more than 0.5 seconds" in answer.read()
 
     def test_pixels(self, serve: Serve) -> None:
         """The limit of pixels is kept to the pixel."""
