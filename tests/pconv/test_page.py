@@ -4,6 +4,7 @@ Each test talks to a server of its own on a free port; what the page looks like 
 tested in test_page_browser.py.
 """
 
+import asyncio
 import http.client
 import io
 import os
@@ -14,6 +15,7 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -37,7 +39,7 @@ from pconv.inpainting import METHODS, Inpainter
 from pconv.page import server, uploads
 from pconv.page.server import USE_OF_METHOD
 from pconv.page.uploads import Limits
-from pconv.photo_files import Photo, write_photo
+from pconv.photo_files import SUFFIXES, Photo, write_photo
 from pconv.unet import PConvUNet
 from pconv.weights import save_weights
 from tests.pconv.page_server import PATIENCE, page_server
@@ -47,6 +49,21 @@ ROOT = Path(__file__).parents[2]
 PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 KNOWN = np.ones((40, 50), bool)
 KNOWN[10:20, 15:30] = False
+# What browsers want of a file that is sent with "nosniff" (WHATWG, MIME Sniffing).
+TYPES = {
+    ".html": "text/html",
+    ".css": "text/css",
+    ".js": "text/javascript",
+    ".svg": "image/svg+xml",
+}
+NONE_OF = ("object-src", "base-uri", "form-action", "frame-ancestors")
+# As OWASP's cheat sheet on headers has them.
+KEPT_APART = {
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
 Upload = tuple[str, bytes]
 Serve = Callable[..., str]
 
@@ -122,12 +139,13 @@ class TestFiles:
     def test_values(self, serve: Serve) -> None:
         """Page, style, scripts and icon are served with their types, and never cached."""
         url = serve()
-        types = {"": "text/html", **{name: None for name in server._FILES}}
-        for name, kind in types.items():
+        page = requests.get(url, timeout=PATIENCE)
+        for name in server._FILES:
             answer = requests.get(f"{url}/{name}", timeout=PATIENCE)
             assert answer.status_code == 200
             assert answer.headers["Cache-Control"] == "no-store"
-            assert kind is None or answer.headers["Content-Type"].startswith(kind)
+            assert answer.headers["Content-Type"].partition(";")[0] == TYPES[Path(name).suffix]
+            assert (answer.content == page.content) == (name == "index.html")
 
     def test_complete(self) -> None:
         """All files that lie beside the server and are no Python are served."""
@@ -193,6 +211,14 @@ class TestMethods:
         """The network comes first."""
         assert next(iter(USE_OF_METHOD)) == "pconv"
 
+    def test_words(self, serve: Serve) -> None:
+        """Each method has its title and its use; the page learns the limit of uploads."""
+        answer = requests.get(f"{serve(limits=Limits(bytes=7))}/methods", timeout=PATIENCE).json()
+        words = {method["name"]: (method["title"], method["use"]) for method in answer["methods"]}
+        assert words["pconv"][0] == "Network"
+        assert words["ns"] == ("Navier-Stokes", "quick, for scratches and spots")
+        assert answer["max_bytes"] == 7
+
 
 class TestView:
     """What is shown of a photo."""
@@ -201,7 +227,9 @@ class TestView:
         """Return what the page shows, as Pillow sees it without turning it."""
         answer = requests.post(f"{url}/view", files={"photo": (name, data)}, timeout=PATIENCE)
         assert answer.status_code == 200, answer.text
-        return Image.open(io.BytesIO(answer.content))
+        image = Image.open(io.BytesIO(answer.content))
+        assert answer.headers["Content-Type"] == Image.MIME[str(image.format)]
+        return image
 
     @pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif", ".webp"])
     def test_upright(self, serve: Serve, suffix: str) -> None:
@@ -218,13 +246,18 @@ class TestView:
         assert np.abs(np.asarray(shown) - upright).mean() < 3
 
     def test_kinds(self, serve: Serve) -> None:
-        """16 bits are shown by their upper half, alpha and profile stay, grey stays grey."""
+        """16 bits are shown by their upper half, alpha and profile stay, grey stays grey.
+
+        A photo without alpha is shown as JPEG, which is smaller.
+        """
         url = serve()
         deep = noise("u2", 5, 7, 4)
         shown = self.shown(url, "a.png", encoded(deep, icc_profile=PROFILE))
         assert (np.asarray(shown) == deep >> 8).all()
         assert shown.info["icc_profile"] == PROFILE
-        assert self.shown(url, "a.tif", encoded(noise("u2", 5, 7), ".tif")).mode == "L"
+        grey = self.shown(url, "a.tif", encoded(noise("u2", 5, 7), ".tif"))
+        assert (grey.mode, grey.format) == ("L", "JPEG")
+        assert self.shown(url, "a.png", encoded(noise("u2", 5, 7, 2))).mode == "LA"
 
     def test_raises(self, serve: Serve) -> None:
         """What is no picture is told under the name that it has at the sender's."""
@@ -264,6 +297,16 @@ class TestFill:
         assert answer.headers["Content-Type"] == {".png": "image/png", ".tif": "image/tiff"}[suffix]
         assert re.fullmatch(r"fill;dur=\d+", answer.headers["Server-Timing"])
 
+    @pytest.mark.parametrize("suffix", SUFFIXES)
+    def test_endings(self, serve: Serve, suffix: str) -> None:
+        """Any photo is filled, however its ending is spelt: TIFF stays TIFF, others become PNG."""
+        file = io.BytesIO()
+        Image.fromarray(PHOTO).save(file, Image.registered_extensions()[suffix])
+        answer = ask(serve(), (f"a{suffix.upper()}", file.getvalue()))
+        with Image.open(io.BytesIO(answer.content)) as image:
+            assert image.format == ("TIFF" if suffix.startswith(".tif") else "PNG")
+            assert answer.headers["Content-Type"] == Image.MIME[image.format]
+
     def test_as_command(self, serve: Serve, tmp_path: Path) -> None:
         """A turned JPEG becomes the very file that `pconv fill` writes; the mask fits upright."""
         exif = Image.Exif()
@@ -283,6 +326,21 @@ class TestFill:
         answer = ask(serve(weights=weights), method="pconv")
         filled = np.asarray(Image.open(io.BytesIO(answer.content)))
         assert (filled == inpaint(PHOTO, KNOWN, weights=weights)).all()
+        assert_told(ask(serve(weights=weights, device="abacus"), method="pconv"), 422, "'abacus'")
+        methods = requests.get(f"{serve(weights=weights)}/methods", timeout=PATIENCE).json()
+        assert methods["methods"][0]["missing"] is None
+
+    def test_timing(self, serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+        """It is told in milliseconds how long the fill took."""
+
+        def fill(*arguments: Any, **options: Any) -> float:
+            time.sleep(0.1)
+            return fill_file(*arguments, **options)
+
+        monkeypatch.setattr(server, "fill_file", fill)
+        answer = ask(serve())
+        told = int(answer.headers["Server-Timing"].removeprefix("fill;dur="))
+        assert 100 <= told <= 1000 * answer.elapsed.total_seconds() + 1
 
     @pytest.mark.parametrize(("mode", "told"), [("RGB", None), ("L", None), ("CMYK", "CMYK")])
     def test_converted(self, serve: Serve, mode: str, told: str | None) -> None:
@@ -334,6 +392,7 @@ class TestRefusals:
             ({"photo": ("a.png", header_only(20_000, 8_000))}, 413, "a.png: 20000x8000 pixels"),
             ({"photo": ("a.png", header_only(60_000, 60_000))}, 413, "a.png: "),
             ({"photo": ("a.png", header_only(70_000, 10))}, 413, "65500 a side"),
+            ({"photo": ("a.png", header_only(10, 65_501))}, 413, "65500 a side"),
             ({"mask": ("m.png", header_only(20_000, 8_000))}, 413, "m.png: 20000x8000 pixels"),
         ],
     )
@@ -358,6 +417,7 @@ class TestRefusals:
                 400,
                 "no file 'photo'",
             ),
+            ({"files": {"photo": (None, "words")}}, 400, "no file 'photo'"),
             ({"files": {name: (name, b"x") for name in "abc"}}, 400, "Too many files"),
             ({"files": {"photo": ("a.png", b"x")}, "data": {"a": "1", "b": "2"}}, 400, "Too many"),
         ],
@@ -410,7 +470,8 @@ class TestBytes:
         """A form that says it is too large is refused before it is sent."""
         url = serve(limits=Limits(bytes=self.LIMIT))
         with self.head(url, f"Content-Length: {self.LIMIT + 1}") as connection:
-            assert b" 413 " in connection.recv(1000)
+            answer = b"".join(iter(lambda: connection.recv(1000), b""))  # until it is closed
+        assert b" 413 " in answer
 
     def test_streamed(self, serve: Serve, temporary: Path) -> None:
         """A form of unknown length is cut off at the limit."""
@@ -426,9 +487,18 @@ class TestBytes:
                     sent += len(chunk)
         assert sent < 20_000_000  # the limit, and what lies in the buffers of the connection
 
-    def test_enough(self, serve: Serve) -> None:
-        """A photo below the limit is filled."""
-        assert ask(serve(limits=Limits(bytes=self.LIMIT))).status_code == 200
+    @pytest.mark.parametrize("announced", [True, False])
+    def test_enough(self, serve: Serve, announced: bool) -> None:
+        """The limit of bytes is kept to the byte, whether the length is told before or not."""
+        form = requests.Request("POST", "http://host", files={"photo": ("a.png", png(PHOTO))})
+        sent = form.prepare()
+        assert isinstance(sent.body, bytes)
+        kind = {"Content-Type": sent.headers["Content-Type"]}
+        for size, status in ((len(sent.body), 200), (len(sent.body) - 1, 413)):
+            url = serve(limits=Limits(bytes=size))
+            body = sent.body if announced else iter([sent.body])
+            answer = requests.post(f"{url}/view", data=body, headers=kind, timeout=PATIENCE)
+            assert answer.status_code == status, answer.text
 
     def test_slow(self, serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
         """A form that does not arrive is waited for only so long, as RFC 9110 has it (15.5.9)."""
@@ -439,6 +509,12 @@ class TestBytes:
             answer.begin()
             assert (answer.status, answer.headers["Connection"]) == (408, "close")
             assert b"took more than 0.5 seconds" in answer.read()
+
+    def test_longest_side(self, serve: Serve) -> None:
+        """A photo with the longest side that a JPEG file can hold is shown."""
+        file = {"photo": ("a.png", png(np.zeros((1, 65_500, 3), np.uint8)))}
+        answer = requests.post(f"{serve()}/view", files=file, timeout=PATIENCE)
+        assert Image.open(io.BytesIO(answer.content)).size == (65_500, 1)
 
     def test_pixels(self, serve: Serve) -> None:
         """The limit of pixels is kept to the pixel."""
@@ -481,7 +557,7 @@ class TestGuard:
 
     def test_named_host(self, serve: Serve) -> None:
         """So is the name that was asked for."""
-        url = serve(host="studio.example")
+        url = serve(host="Studio.example")
         headers = {"Host": "studio.example:8042"}
         assert requests.get(url, headers=headers, timeout=PATIENCE).status_code == 200
 
@@ -501,6 +577,34 @@ class TestGuard:
         headers = {"Origin": origin.format(host=url.removeprefix("http://"))}
         assert_told(ask(url, headers=headers), 403, "requests from pages of")
 
+    @pytest.mark.parametrize(
+        ("path", "headers", "status"),
+        [("/", {}, 200), ("/none", {}, 404), ("/", {"Host": "evil.example"}, 403)],
+    )
+    def test_headers(self, serve: Serve, path: str, headers: dict[str, str], status: int) -> None:
+        """No answer, be it a refusal, can be framed or read by a page of another site."""
+        answer = requests.get(serve() + path, headers=headers, timeout=PATIENCE)
+        assert answer.status_code == status
+        policy = answer.headers["Content-Security-Policy"].split("; ")
+        # Of these default-src says nothing (CSP 3), or allows the page's own, of which it has none.
+        assert {f"{what} 'none'" for what in NONE_OF} <= set(policy)
+        assert {name: answer.headers.get(name) for name in KEPT_APART} == KEPT_APART
+
+    def test_lifespan(self, temporary: Path) -> None:
+        """What is no request is the application's: ASGI's start and end."""
+        coming = iter(["lifespan.startup", "lifespan.shutdown"])
+        told: list[str] = []
+
+        async def receive() -> dict[str, str]:
+            return {"type": next(coming)}
+
+        async def send(message: Any) -> None:
+            told.append(message["type"])
+
+        app = server.make_app(server.Settings(), temporary)
+        asyncio.run(app({"type": "lifespan"}, receive, send))
+        assert told == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+
     def test_own_origin(self, serve: Serve) -> None:
         """The page's own are not, nor those of programs that are no browser."""
         url = serve()
@@ -509,7 +613,7 @@ class TestGuard:
 
 
 class Gate:
-    """A fill that waits until it is let through, and counts.
+    """A function of the server, by default the fill, that waits until it is let through; it counts.
 
     Attributes:
         inside: How many fill right now.
@@ -517,31 +621,32 @@ class Gate:
         count: How many fills there were.
     """
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, name: str = "fill_file") -> None:
         self.open, self.inside, self.most, self.count = threading.Event(), 0, 0, 0
-        monkeypatch.setattr(server, "fill_file", self)
+        self._behind = getattr(server, name)
+        monkeypatch.setattr(server, name, self)
 
-    def __call__(self, *arguments: Any, **options: Any) -> float:
-        """Fill when the gate is open."""
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        """Go on when the gate is open."""
         self.inside += 1
         self.count += 1
         self.most = max(self.most, self.inside)
         assert self.open.wait(PATIENCE)
         self.inside -= 1
-        return fill_file(*arguments, **options)
+        return self._behind(*arguments, **options)
 
 
 class TestQueue:
     """Several at once."""
 
-    def test_parallel(self, serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_parallel(self, serve: Serve, monkeypatch: pytest.MonkeyPatch, temporary: Path) -> None:
         """One fills, others wait, more are turned away, and those who waited get theirs."""
         gate = Gate(monkeypatch)
         url = serve(fills_at_once=1, fills_waiting=2)
         photos = [np.roll(PHOTO, shift, axis=0) for shift in range(3)]
         with ThreadPoolExecutor(3) as pool:
-            asked = [pool.submit(ask_for_place, url, ("a.png", png(photo))) for photo in photos]
-            wait_for(lambda: is_full(url), PATIENCE)
+            asked = [pool.submit(ask, url, ("a.png", png(photo))) for photo in photos]
+            wait_for(lambda: len(list(temporary.iterdir())) == 3, PATIENCE)
             refusal = ask(url)
             assert_told(refusal, 503, "too many pictures are waiting")
             assert refusal.headers["Retry-After"] == "5"
@@ -551,6 +656,31 @@ class TestQueue:
                 assert (filled[KNOWN] == photo[KNOWN]).all()
         assert gate.most == 1
         assert ask(url).status_code == 200
+
+    def test_views(self, serve: Serve, monkeypatch: pytest.MonkeyPatch, temporary: Path) -> None:
+        """Two photos are opened at once, eight more wait, and others are turned away."""
+        gate = Gate(monkeypatch, "_view")
+        url = f"{serve()}/view"
+        files = {"photo": ("a.png", png(PHOTO))}
+        with ThreadPoolExecutor(10) as pool:
+            asked = [pool.submit(requests.post, url, files=files) for _ in range(10)]
+            wait_for(lambda: len(list(temporary.iterdir())) == 10, PATIENCE)
+            assert_told(requests.post(url, files=files, timeout=PATIENCE), 503, "too many pictures")
+            wait_for(lambda: gate.inside == 2, PATIENCE)
+            gate.open.set()
+            assert {answer.result().status_code for answer in asked} == {200}
+        assert gate.most == 2
+
+    def test_end(self, monkeypatch: pytest.MonkeyPatch, temporary: Path) -> None:
+        """A server that is to end does not wait for a fill, and leaves no file of it."""
+        gate = Gate(monkeypatch)
+        with ThreadPoolExecutor(1) as pool:
+            with page_server(temporary) as url:
+                asked = pool.submit(ask, url)
+                wait_for(lambda: gate.inside == 1, PATIENCE)
+            gate.open.set()
+            with suppress(requests.ConnectionError):
+                assert asked.result().status_code == 500
 
     def test_open_while_filling(self, serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
         """A photo can be opened while another is filled."""
@@ -578,18 +708,6 @@ class TestQueue:
             assert asked.result().status_code == 200
         wait_for(lambda: not list(temporary.iterdir()), PATIENCE)
         assert gate.count == 1
-
-
-def ask_for_place(url: str, photo: Upload) -> requests.Response:
-    """Ask until there is a place: `is_full` takes one for a moment."""
-    while (answer := ask(url, photo)).status_code == 503:
-        pass
-    return answer
-
-
-def is_full(url: str) -> bool:
-    """Return whether a server has no place left; without one it would look at the form."""
-    return requests.post(f"{url}/fill", data=b"", timeout=PATIENCE).status_code == 503
 
 
 class TestCommand:
