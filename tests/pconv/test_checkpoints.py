@@ -111,9 +111,12 @@ class TestNewest:
 
     def test_foreign(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         """Another run's is not resumed, and that it is there is told with its size."""
-        theirs = saved(tmp_path, 4, identity=THEIRS).own
+        theirs = saved(tmp_path, 4, 5, identity=THEIRS).own
+        for path in theirs.iterdir():
+            os.truncate(path, 2_000_000)
+        (theirs / "step-000000006.pt").symlink_to("deleted meanwhile")
         assert CheckpointFolder(tmp_path, MINE).newest() is None
-        assert f"{theirs}: unfinished, 0 MB, of other params, data or code" in caplog.text
+        assert f"{theirs}: unfinished, 4 MB, of other params, data or code" in caplog.text
         saved(tmp_path, 1).newest()
         assert caplog.text.count("unfinished") == 1
 
@@ -123,9 +126,10 @@ class TestNewest:
         assert CheckpointFolder(tmp_path, MINE).newest() is None
         assert f"{tmp_path}: unfinished" in caplog.text
 
-    def test_moved(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-        """Nor is one that was put into this run's folder."""
-        theirs, mine = saved(tmp_path, 4, identity=THEIRS), CheckpointFolder(tmp_path, MINE)
+    @pytest.mark.parametrize("identity", [THEIRS, f"{MINE[:16]}fedc"])
+    def test_moved(self, identity: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        """Nor is one that lies in this run's folder: put there, or its name begins alike."""
+        theirs, mine = saved(tmp_path, 4, identity=identity), CheckpointFolder(tmp_path, MINE)
         theirs.own.rename(mine.own)
         assert mine.newest() is None
         assert f"{mine.own / 'step-000000004.pt'}: another run's" in caplog.text
@@ -166,14 +170,19 @@ class TestNewest:
             pickle.dump({"identity": MINE, "state": Trap()}, file, protocol=2)
         assert mine.newest() is None
         assert "damaged" in caplog.text
+        assert "\n" not in caplog.messages[-1]  # torch says more than a log can take
         assert not (tmp_path / "trapped").exists()
 
-    def test_other_content(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("content", [torch.zeros(3), {}, {"state": {}}])
+    def test_other_content(
+        self, content: object, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
         """A torch file that is no checkpoint is passed over."""
         mine = CheckpointFolder(tmp_path, MINE)
         mine.own.mkdir()
-        torch.save(torch.zeros(3), mine.own / "step-000000001.pt")
+        torch.save(content, mine.own / "step-000000001.pt")
         assert mine.newest() is None
+        assert "damaged (not a checkpoint of this program)" in caplog.text
 
 
 class TestClear:
