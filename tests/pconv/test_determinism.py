@@ -55,6 +55,29 @@ class TestReproducible:
         ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True)
         assert ended.returncode == 0, ended.stderr.decode()
 
+    @pytest.mark.parametrize("device", ["cpu", "cuda"])
+    def test_device(self, device: str) -> None:
+        """The CPU is strict, a GPU tries cuDNN's algorithms out; an error too sets all back."""
+
+        def state() -> list[object]:
+            return [
+                torch.get_num_threads(),
+                torch.are_deterministic_algorithms_enabled(),
+                torch.backends.cudnn.benchmark,
+                torch.utils.deterministic.fill_uninitialized_memory,
+            ]
+
+        def fail() -> None:
+            with reproducible(torch.device(device), threads=threads, tf32=False):
+                assert state() == [threads, device == "cpu", device == "cuda", False]
+                raise KeyError
+
+        before, threads = state(), torch.get_num_threads() + 1
+        assert before[1:] == [False, False, True]
+        with pytest.raises(KeyError):
+            fail()
+        assert state() == before
+
     def test_warn_only(self) -> None:
         """Who wants warnings of what is not deterministic, and no errors, gets them afterwards."""
         torch.use_deterministic_algorithms(True, warn_only=True)
