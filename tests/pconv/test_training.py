@@ -1,5 +1,6 @@
 """A training run one can trust: tiny networks, real losses, real kills."""
 
+import io
 import json
 import logging
 import math
@@ -9,14 +10,17 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from tqdm import tqdm
 
 from pconv import training
-from pconv.dataset import Batches, ImageSet
+from pconv.dataset import Batches, ImageSet, Loader
 from pconv.errors import DataError, ParameterError, TrainingError
+from pconv.features import vgg16_features
 from pconv.losses import InpaintingLoss, LossWeights
 from pconv.plan import Frozen
 from pconv.progress import Hooks, Record, TrainedRun
@@ -149,6 +153,17 @@ class TestTrain:
         with pytest.raises(TrainingStopped, match="its time was up at step 0"):
             train(PLAN, data(), held_out(), tmp_path, several, stop_after_s=0)
 
+    def test_second_process(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        """Of several processes the first alone measures, tells and writes."""
+        second = Ranks(torch.device("cpu"))
+        second.rank, second.world = 1, 2
+        told = []
+        hooks = Hooks(on_epoch=told.append, on_picture=lambda *picture: told.append(picture))
+        with caplog.at_level(logging.INFO):
+            trained = train(PLAN, data(), held_out(), tmp_path, second, hooks=hooks)
+        assert {record["valid_hole_l1"] for record in trained.progress.records} == {None}
+        assert told == caplog.messages == list(tmp_path.iterdir()) == []
+
     def test_last_epoch(self, tmp_path: Path) -> None:
         """Whatever the intervals, the last epoch is measured and saved."""
         plan = replace(PLAN, validate_every_epochs=3, checkpoint_every_epochs=3)
@@ -180,13 +195,59 @@ class TestTrain:
     def test_sign_of_life(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """Where there is no progress bar, the log tells how far a long epoch has come."""
-        monkeypatch.setattr(training, "_SIGN_OF_LIFE_S", 0)
+        """Without a progress bar the log tells every minute how far a long epoch has come.
+
+        Here each of six steps takes 25 seconds, 5 of which are spent waiting for its batch.
+        """
+        clock, loaders, records = [0.0], [], []
+
+        def loader(*arguments: object) -> Loader:
+            loaders.append(Loader(*arguments))
+            return loaders[-1]
+
+        def step(*arguments: object) -> object:
+            clock[0] += 25
+            loaders[0].waited_s += 5
+            return take_step(*arguments)
+
+        take_step = training._Learner.step
+        monkeypatch.setattr(training._Learner, "step", step)
+        monkeypatch.setattr(training, "Loader", loader)
+        monkeypatch.setattr(training, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
+        images, hooks = data(count=6 * PLAN.batch_size), Hooks(on_epoch=records.append)
         with caplog.at_level(logging.INFO):
-            run(tmp_path / "state")
+            train(PLAN, images, held_out(), tmp_path, open_ranks("cpu"), hooks=hooks)
         told = [line for line in caplog.messages if ": step " in line]
-        assert len(told) == PLAN.epochs * STEPS
-        assert told[STEPS] == f"pconv epoch 2 of {PLAN.epochs}: step 1 of {STEPS}"
+        steps = [(epoch, step) for epoch in range(1, PLAN.epochs + 1) for step in (3, 6)]
+        assert told == [f"pconv epoch {epoch} of 4: step {step} of 6" for epoch, step in steps]
+        for record in records:
+            assert record["seconds"] == 150
+            assert record["images_per_s"] == 24 / 150
+            assert record["wait_share"] == pytest.approx(5 / 25, rel=0.2)
+
+    def test_bar(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """The bar counts the run's images, from where it goes on; the log need not tell of them."""
+        bars = []
+
+        def bar(**options: object) -> tqdm:
+            bars.append(tqdm(**options | {"disable": False, "file": io.StringIO()}))
+            return bars[-1]
+
+        monkeypatch.setattr(training, "tqdm", bar)
+        monkeypatch.setattr(training, "_SIGN_OF_LIFE_S", 0)
+        with monkeypatch.context() as patch, caplog.at_level(logging.INFO):
+            stop_at(STEPS + 1, patch)
+            with pytest.raises(TrainingStopped):
+                run(tmp_path)
+        run(tmp_path)
+        images, done = PLAN.epochs * STEPS * PLAN.batch_size, (STEPS + 1) * PLAN.batch_size
+        assert [(bar.initial, bar.n, bar.total) for bar in bars] == [
+            (0, done, images),
+            (done, images, images),
+        ]
+        assert not [line for line in caplog.messages if "epoch" in line]
 
     @pytest.mark.parametrize(
         "plan",
@@ -207,10 +268,15 @@ class TestTrain:
     def test_checkpoint_of_other_data(
         self, tmp_path: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """A checkpoint of other data is not resumed."""
+        """A checkpoint of other data, be it the held-out pairs, is not resumed."""
         run(tmp_path)
-        train(PLAN, data(seed=5), held_out(), tmp_path, open_ranks("cpu"))
-        assert "not resumed" in caplog.text
+        caplog.set_level(logging.INFO)
+        other = ImageSet(data().images[:3], data().masks[:3])
+        for images, pairs in ((data(seed=5), held_out()), (data(), other)):
+            caplog.clear()
+            train(PLAN, images, pairs, tmp_path, open_ranks("cpu"))
+            assert "not resumed" in caplog.text
+            assert "resuming from" not in caplog.text
 
     @pytest.mark.parametrize("what", ["code", "torch", "instructions"])
     def test_checkpoint_of_another_program(
@@ -415,6 +481,29 @@ class TestTrain:
             adam.step()
         expected = torch.stack(totals).mean().item()
         assert trained.progress.records[0]["total"] == pytest.approx(expected, rel=1e-4)
+
+    @pytest.mark.parametrize(
+        ("weights", "asked"),
+        [
+            (LossWeights(perceptual=0, style=0), 0),
+            (LossWeights(perceptual=0), 1),
+            (LossWeights(style=0), 1),
+        ],
+    )
+    def test_features(
+        self, weights: LossWeights, asked: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """VGG-16's weights are those of the plan, and wanted only where a loss has use for them."""
+        found = []
+
+        def features(*arguments: object) -> object:
+            found.append(arguments)
+            return vgg16_features("random")
+
+        monkeypatch.setattr(training, "vgg16_features", features)
+        short = {"epochs": 1, "first_epoch": 1, "finetune_from_epoch": 1}
+        run(tmp_path, replace(PLAN, features="imagenet", features_seed=7, weights=weights, **short))
+        assert found == [("imagenet", 7)] * asked
 
     def test_features_seed(self, tmp_path: Path) -> None:
         """Random features are those of their seed."""
