@@ -2,6 +2,8 @@
 
 import json
 import os
+import platform
+import resource
 import shutil
 import subprocess
 import sys
@@ -12,13 +14,16 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from pconv.checkpoints import CheckpointFolder
+from pconv.dataset import pack_images
 from pconv.errors import DataError, ImageError, ParameterError
 from pconv.images import read_image, read_mask, write_image, write_mask
 from pconv.losses import LossWeights
 from pconv.plan import TrainingPlan
-from pconv.ranks import open_ranks
+from pconv.ranks import Ranks, open_ranks
 from pconv.resizing import fit_image
 from pconv.stopping import EXIT_OUT_OF_TIME
 from pconv.training import code_modules
@@ -101,6 +106,15 @@ def folders(tmp_path: Path) -> dict[str, Path]:
 @pytest.fixture(autouse=True)
 def _without_tracking(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+
+
+def command_line(folders: dict[str, Path]) -> list[str]:
+    """The options of dvc.yaml."""
+    return [
+        part
+        for name, path in folders.items()
+        for part in (f"--{name.replace('_', '-')}", f"{path}/")
+    ]
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -218,6 +232,56 @@ class TestTrainNetworks:
         folders["images"] = folders["images"] / "not read"
         with pytest.raises(ParameterError, match="first_epoch is 3; wanted from 1 to epochs, 2"):
             train_networks(params, **folders, device="cpu")
+
+
+class TestSeveralProcesses:
+    """One process of several, as if the others had just started."""
+
+    @pytest.mark.parametrize("rank", [0, 1])
+    def test_files(
+        self, rank: int, folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The first decodes, and the others wait for it; it alone writes, before all end."""
+        events: list[str] = []
+        ranks = Ranks(torch.device("cpu"))
+        ranks.rank, ranks.world = rank, 2
+        monkeypatch.setattr(ranks, "barrier", lambda: events.append("wait"))
+        monkeypatch.setattr(stage, "open_ranks", lambda _: ranks)
+
+        def packed(*arguments: object) -> np.ndarray:
+            events.append("decode")
+            return pack_images(*arguments)
+
+        def write(folder: Path) -> None:
+            events.append("write")
+            folder.mkdir()
+
+        def train_one(plan: TrainingPlan, *_: object) -> SimpleNamespace:
+            return SimpleNamespace(plan=plan, checkpoints=None, write=write)
+
+        monkeypatch.setattr(stage, "pack_images", packed)
+        monkeypatch.setattr(stage, "_train_one", train_one)
+        asked: list[bool] = []
+        train_networks(PARAMS, **folders, before_writing=lambda: asked.append(True))
+        if rank == 0:
+            assert events == ["decode", "wait", "wait", "write", "write", "wait"]
+        else:
+            assert events == ["wait", "decode", "wait", "wait"]
+        assert (bool(asked), folders["out"].exists()) == (rank == 0, rank == 0)
+
+
+class TestKeepFreedMemory:
+    """`_keep_freed_memory`."""
+
+    @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs the malloc of glibc")
+    def test_values(self) -> None:
+        """A block that is freed and asked for again costs no new pages."""
+        stage._keep_freed_memory()
+        for _ in range(3):
+            before = resource.getrusage(resource.RUSAGE_THREAD).ru_minflt
+            torch.ones(25_000_000)  # 24 000 pages
+            faults = resource.getrusage(resource.RUSAGE_THREAD).ru_minflt - before
+        assert faults < 1000
 
 
 class TestByName:
@@ -355,12 +419,9 @@ class TestMain:
 
     def test_command_line(self, folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
         """The command line of dvc.yaml reaches the function."""
-        options = [
-            part
-            for name, path in folders.items()
-            for part in (f"--{name.replace('_', '-')}", f"{path}/")
-        ]
-        monkeypatch.setattr(sys, "argv", ["train", *options, "--stop-after-s", "1000"])
+        monkeypatch.setattr(
+            sys, "argv", ["train", *command_line(folders), "--stop-after-s", "1000"]
+        )
         monkeypatch.setattr(stage, "start_stage", lambda _: (PARAMS, lambda: None))
         stage.main()
         assert (folders["out"] / "pconv" / "last.safetensors").is_file()
@@ -412,30 +473,46 @@ class TestMain:
             train_networks(PARAMS, **folders, stop_after_s=stop_after_s)
         assert asked == wanted
 
-    @pytest.mark.parametrize("time", [[], ["--stop-after-s", "5"]])
+    def test_edited_at_the_end(
+        self, folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The checkpoints of what an edit has overtaken while it was written are kept."""
+        checkpoints = CheckpointFolder(folders["state"], "0123456789abcdef")
+        checkpoints.save(1, {})
+        monkeypatch.setattr(sys, "argv", ["train", *command_line(folders)])
+        monkeypatch.setattr(stage, "start_stage", lambda _: (PARAMS, refuse))
+        monkeypatch.setattr(stage, "train_networks", lambda *_, **__: [checkpoints])
+        with pytest.raises(ParameterError, match="edited"):
+            stage.main()
+        assert checkpoints.newest_path()
+
+    @pytest.mark.parametrize(
+        ("time", "seconds"),
+        [([], None), (["--stop-after-s", "0"], 0), (["--stop-after-s", "5.5"], 5.5)],
+    )
     def test_held(
         self,
         folders: dict[str, Path],
         monkeypatch: pytest.MonkeyPatch,
         capsys: pytest.CaptureFixture[str],
         time: list[str],
+        seconds: float | None,
     ) -> None:
         """Who has no time left to wait for another training is out of time: nothing is wrong."""
-        options = [
-            part
-            for name, path in folders.items()
-            for part in (f"--{name.replace('_', '-')}", f"{path}/")
-        ]
-        monkeypatch.setattr(sys, "argv", ["train", *options, *time])
+        monkeypatch.setattr(sys, "argv", ["train", *command_line(folders), *time])
         monkeypatch.setattr(stage, "start_stage", lambda _: (PARAMS, lambda: None))
 
-        def held(*_: object, **__: object) -> None:
+        def held(*_: object, **options: object) -> None:
+            assert (options["device"], options["stop_after_s"]) == ("auto", seconds)
             raise HeldError("busy")
 
+        asked: list[bool] = []
+        monkeypatch.setattr(stage, "_keep_freed_memory", lambda: asked.append(True))
         monkeypatch.setattr(stage, "train_networks", held)
         if not time:
             with pytest.raises(HeldError):
                 stage.main()
+            assert asked
             return
         with pytest.raises(SystemExit) as ended:
             stage.main()
