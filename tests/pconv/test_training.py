@@ -153,8 +153,11 @@ class TestTrain:
         with pytest.raises(TrainingStopped, match="its time was up at step 0"):
             train(PLAN, data(), held_out(), tmp_path, several, stop_after_s=0)
 
-    def test_second_process(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def test_second_process(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
         """Of several processes the first alone measures, tells and writes."""
+        monkeypatch.setattr(training, "_SIGN_OF_LIFE_S", 0)
         second = Ranks(torch.device("cpu"))
         second.rank, second.world = 1, 2
         told = []
@@ -351,6 +354,16 @@ class TestTrain:
             match=rf"step {first_wild}: a loss is not finite \(valid .*, total .*\); .*000006\.pt",
         ):
             run(tmp_path, wild)
+
+    @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+    def test_one_not_finite(
+        self, value: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """One term is enough, be it infinite or no number."""
+        terms = {"hole": torch.tensor(1.0), "total": torch.tensor(value)}
+        monkeypatch.setattr(training._Learner, "step", lambda *_: terms)
+        with pytest.raises(TrainingError, match=rf"step 1: .* \(hole 1, total {value:g}\)"):
+            run(tmp_path)
 
     def test_not_finite_before_any_checkpoint(self, tmp_path: Path) -> None:
         """Before the first checkpoint it says that there is none."""

@@ -270,6 +270,26 @@ class TestSeveralProcesses:
         assert (bool(asked), folders["out"].exists()) == (rank == 0, rank == 0)
 
 
+class TestTracked:
+    """`_tracked`."""
+
+    @pytest.mark.parametrize("is_first", [True, False])
+    def test_values(self, is_first: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The run of the plan gets each record and picture, from the first process alone."""
+        told: list[object] = []
+
+        @contextmanager
+        def training_run(about: dict[str, str], fingerprint: str) -> Iterator[SimpleNamespace]:
+            told.append((about["kind"], fingerprint))
+            yield SimpleNamespace(log_epochs=told.append, log_picture=told.append)
+
+        monkeypatch.setattr(stage, "training_run", training_run)
+        with stage._tracked(plan_of(PARAMS, "plain"), "abc", is_first) as hooks:
+            hooks.on_epoch({"epoch": 1})
+            hooks.on_picture("fills")
+        assert told == ([("plain", "abc"), {"epoch": 1}, "fills"] if is_first else [])
+
+
 class TestKeepFreedMemory:
     """`_keep_freed_memory`."""
 
