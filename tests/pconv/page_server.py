@@ -20,10 +20,7 @@ def page_server(temporary: Path, **settings: Any) -> Iterator[str]:
     """Serve the page and yield its address; afterwards no temporary file may be left."""
     listener = socket.create_server(("127.0.0.1", 0))
     app = make_app(Settings(**settings), temporary)
-    config = uvicorn.Config(
-        app, log_level="critical", lifespan="off", ws="none", timeout_graceful_shutdown=1
-    )
-    server = uvicorn.Server(config)
+    server = uvicorn.Server(uvicorn.Config(app, log_level="critical", lifespan="off", ws="none"))
     thread = threading.Thread(target=server.run, args=[[listener]])
     thread.start()
     try:
