@@ -98,7 +98,7 @@ def note_content(stage: str, section: Section) -> None:
         if digest := content_digest(Path(name), seen):
             now[name] = digest
             continue
-        words = "is not here"
+        words = "holds no image" if Path(name).is_dir() else "is not here"
         if last := noted.get(name) or seen.get(name, ["", ""])[1]:
             now[name] = last
             words += "; taken to be as it was"

@@ -661,10 +661,41 @@ class TestFolder:
         assert row["path"] == "train/huge.png"
         assert row["reason"].startswith("300x300 pixels; at most 80000")
 
-    def test_missing_folder(self, tmp_path: Path) -> None:
-        """A folder that is not there is named."""
-        with pytest.raises(DataError, match="nowhere: no such folder"):
-            run(tmp_path / "raw", source="folder", folder_train=str(tmp_path / "nowhere"))
+    @pytest.mark.parametrize(
+        ("name", "found"), [("nowhere", "no such folder"), ("a.jpg", "is no folder")]
+    )
+    def test_missing_folder(self, tmp_path: Path, name: str, found: str) -> None:
+        """A folder that is not there is named, and so is a file in its place."""
+        pack(tmp_path, {"a.jpg": photo(1)})
+        with pytest.raises(DataError, match=rf"{name}: {found}; wanted one of images"):
+            run(tmp_path / "raw", source="folder", folder_train=str(tmp_path / name))
+
+    def test_one_photograph(self, tmp_path: Path) -> None:
+        """One alone can't be on both sides, whatever the share: the error says what can be done."""
+        folder = pack(tmp_path / "photos", {"a.jpg": photo(1)})
+        with pytest.raises(DataError, match=r"holds one photograph; .* add another, or name"):
+            run(tmp_path / "raw", source="folder", folder_train=folder)
+
+    def test_links_to_nowhere(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        """Links to photographs or folders that are not there are rejected by name, each once."""
+        folder = Path(self.photos(tmp_path / "photos", range(4)))
+        for name in ("lost.jpg", "deep/holidays", "masks/lost.png", ".hidden.jpg", "notes.txt"):
+            (folder / name).parent.mkdir(exist_ok=True)
+            (folder / name).symlink_to(tmp_path / "unmounted")
+        names = ("0", "deep_1", "2", "deep_3")
+        pack(folder / "masks", {f"{name}.png": mask(item) for item, name in enumerate(names)})
+        settings = {
+            "source": "folder",
+            "folder_train": str(folder),
+            "folder_or": str(folder / "masks"),
+        }
+        with pytest.raises(DataError, match=r"photos/lost\.jpg: a link that leads nowhere"):
+            run(tmp_path / "raw", **settings, max_rejected=2)
+        run(tmp_path / "raw", **settings, max_rejected=3)
+        rejected = {row["path"]: row["reason"] for row in rows(tmp_path / "raw/rejected.csv")}
+        lost = ("photos/deep/holidays", "photos/lost.jpg", "photos/masks/lost.png")
+        assert rejected == dict.fromkeys(lost, "a link that leads nowhere")
+        assert caplog.text.count("rejected: photos/lost.jpg") == 1
 
 
 class TestParams:

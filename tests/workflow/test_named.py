@@ -201,6 +201,16 @@ class TestNoteContent:
         note_content("download", self.PHOTOS)
         assert noted_content("download") == noted
 
+    def test_emptied(self, photos: Path, caplog: pytest.LogCaptureFixture) -> None:
+        """A folder that is here without an image is not said to be elsewhere."""
+        note_content("download", self.PHOTOS)
+        noted = noted_content("download")
+        shutil.rmtree(photos)
+        photos.mkdir()
+        note_content("download", self.PHOTOS)
+        assert noted_content("download") == noted
+        assert "photos holds no image; taken to be as it was" in caplog.text
+
     def test_never_here(self, photos: Path, caplog: pytest.LogCaptureFixture) -> None:
         """What never was here is told, and not noted; what was stays noted beside it."""
         note_content("download", self.PHOTOS)

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pconv.errors import DataError
+from workflow.sources.account import Rejected
 from workflow.sources.found import Found, FoundMask, Photo
-from workflow.sources.layout import find_images, find_masks, flat_names
+from workflow.sources.layout import broken_links, find_images, find_masks, flat_names
 from workflow.sources.names import composed, without_control
 
 _LICENCE = "as its owner says"
@@ -39,7 +40,13 @@ def photographs_in_folders(
     photos = _photos(train, [*masks.values(), *([valid] if valid else [])])
     if valid is not None:
         held_out = _photos(valid, list(masks.values()))
-        return Found(photos, held_out, _masks(masks, held_out))
+        lost = _lost([train, valid, *masks.values()])
+        return Found(photos, held_out, _masks(masks, held_out), lost)
+    if len(photos) == 1:
+        raise DataError(
+            f"{train}: holds one photograph; wanted one to train on and one to hold out: add "
+            "another, or name a folder in download.folder_valid"
+        )
     held_out = _drawn(photos, held_out_share, seed)
     drawn = set(held_out)
     # From the list: photographs of one name stay in its order, which a set has not.
@@ -56,7 +63,7 @@ def photographs_in_folders(
     of_held_out = {
         kind: [m for m in found if m.photo not in trained_on] for kind, found in of_each.items()
     }
-    return Found(kept, held_out, of_held_out)
+    return Found(kept, held_out, of_held_out, _lost([train, *masks.values()]))
 
 
 def _photos(folder: Path, others: Sequence[Path]) -> list[Photo]:
@@ -73,6 +80,17 @@ def _photos(folder: Path, others: Sequence[Path]) -> list[Photo]:
         Photo(file, without_control(composed(name)), _origin(file, folder), _LICENCE)
         for file, name in zip(files, flat_names(files), strict=True)
     ]
+
+
+def _lost(folders: Sequence[Path]) -> list[Rejected]:
+    """Return the links that lead nowhere: left out unsaid, what is trained on would be another."""
+    lost: dict[Path, Rejected] = {}  # each once: one folder may lie in another
+    for folder in folders:
+        for link in broken_links(folder):
+            lost.setdefault(
+                link.absolute(), Rejected(_origin(link, folder), "a link that leads nowhere")
+            )
+    return list(lost.values())
 
 
 def _masks(folders: dict[str, Path], photos: Sequence[Photo]) -> dict[str, Sequence[FoundMask]]:
@@ -118,7 +136,8 @@ def _drawn(photos: Sequence[Photo], share: float, seed: int) -> list[Photo]:
 
 def _existing(folder: Path) -> Path:
     if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder; wanted one of images")
+        found = "is no folder" if folder.exists() else "no such folder"
+        raise DataError(f"{folder}: {found}; wanted one of images")
     return folder
 
 

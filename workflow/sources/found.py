@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from workflow.sources.account import Rejected
+
 
 @dataclass(frozen=True, slots=True)
 class Photo:
@@ -35,8 +37,16 @@ class FoundMask:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """All that a source has; masks by kind (ec, or), where it has any of that kind."""
+    """All that a source has.
+
+    Attributes:
+        train: Photographs to train on.
+        valid: Photographs to measure on.
+        masks: By kind (ec, or), where it has any of that kind.
+        rejected: What it names and can't hand over.
+    """
 
     train: Sequence[Photo]
     valid: Sequence[Photo]
     masks: Mapping[str, Sequence[FoundMask]]
+    rejected: Sequence[Rejected] = ()

@@ -7,7 +7,7 @@ masks as PNG or JPG, and with any number of masks a photo.
 import os
 import re
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -59,6 +59,16 @@ def find_images(folder: Path, *, with_links: bool = False) -> list[Path]:
     return images
 
 
+def broken_links(folder: Path) -> list[Path]:
+    """Return the links below a folder that lead nowhere, as to a disk that is not there, sorted.
+
+    Those that are called like images, or like folders of them; hidden ones are left out.
+    """
+    files = _files_below(folder, with_links=True)
+    links = (file for file in files if file.is_symlink() and not file.exists())
+    return sorted(link for link in links if link.suffix.lower() in ("", *IMAGE_SUFFIXES))
+
+
 def flat_names(files: Sequence[Path]) -> list[str]:
     """Return a name for each file, without suffix: its path below the folder that holds them all.
 
@@ -103,7 +113,17 @@ def find_validation(root: Path) -> Validation:
 
 
 def _images_below(root: Path, *, with_links: bool = False) -> list[Path]:
-    images = []
+    return [
+        file
+        for file in _files_below(root, with_links=with_links)
+        if file.suffix.lower() in IMAGE_SUFFIXES
+        and file.is_file()
+        and (with_links or not file.is_symlink())
+    ]
+
+
+def _files_below(root: Path, *, with_links: bool) -> Iterator[Path]:
+    """Yield the files below a folder, and the links that are no folders, but for hidden ones."""
     # Links come last: a folder that is found both ways keeps its own name. One may lead to where
     # it lies.
     roots, seen = [str(root)], set()
@@ -120,12 +140,7 @@ def _images_below(root: Path, *, with_links: bool = False) -> list[Path]:
         if with_links:
             below = (os.path.join(folder, name) for name in subfolders)  # noqa: PTH118
             roots += filter(os.path.islink, below)
-        for name in files:
-            path = Path(folder, name)
-            is_image = path.suffix.lower() in IMAGE_SUFFIXES and not name.startswith(".")
-            if is_image and path.is_file() and (with_links or not path.is_symlink()):
-                images.append(path)
-    return images
+        yield from (Path(folder, name) for name in files if not name.startswith("."))
 
 
 def _refuse_unreadable(error: OSError) -> None:

@@ -59,6 +59,8 @@ def download(
         account = _bring(_find(params, unpacked), params, partial)
         shutil.rmtree(unpacked, ignore_errors=True)
         _check_rejected(account, params.max_rejected)
+        for line in _first_rejected(account):
+            log.warning("rejected: %s", line)
         account.write(partial)
         before_writing()
 
@@ -90,7 +92,7 @@ def _challenge(params: DownloadParams, unpacked: Path) -> Found:
 
 
 def _bring(found: Found, params: DownloadParams, out: Path) -> Account:
-    account = Account()
+    account = Account(rejected=list(found.rejected))
     train = bring_photos(found.train, TRAIN, out, params.max_pixels, account)
     valid = bring_photos(found.valid, PHOTOS, out, params.max_pixels, account)
     train = drop_shared(train, valid, out, account)
@@ -142,15 +144,16 @@ def _report_counts(counts: dict[str, int], params: DownloadParams) -> None:
 
 
 def _check_rejected(account: Account, max_rejected: int) -> None:
-    lines = [f"{one.path}: {one.reason}" for one in account.rejected]
-    for line in lines[:_NAMED_REJECTIONS]:
-        log.warning("rejected: %s", line)
-    if len(lines) > max_rejected:
-        named = "\n  ".join(lines[:_NAMED_REJECTIONS])
+    if len(account.rejected) > max_rejected:
+        named = "\n  ".join(_first_rejected(account))
         raise DataError(
-            f"{len(lines)} files are unusable, more than download.max_rejected ({max_rejected}); "
-            f"mend or remove them, or raise the limit. The first are:\n  {named}"
+            f"{len(account.rejected)} files are unusable, more than download.max_rejected "
+            f"({max_rejected}); mend or remove them, or raise the limit. The first are:\n  {named}"
         )
+
+
+def _first_rejected(account: Account) -> list[str]:
+    return [f"{one.path}: {one.reason}" for one in account.rejected[:_NAMED_REJECTIONS]]
 
 
 def main() -> None:
