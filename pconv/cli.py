@@ -162,6 +162,8 @@ def masks(
 
     from pconv.images import write_mask
 
+    if out.exists() and not out.is_dir():
+        raise ParameterError(f"{out}: is no folder; wanted one for the masks")
     draw = drawing(kind)
     width, height = _size(size)
     for item in tqdm(range(count), desc="masks", unit="mask", disable=None):

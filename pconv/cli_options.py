@@ -114,7 +114,14 @@ Out = Annotated[
         "beside each photo. The ending says the format: png, tif, webp (lossless) or jpg.",
     ),
 ]
-Half = Annotated[bool, typer.Option("--half", help="Run the network in bfloat16.")]
+Half = Annotated[
+    bool,
+    typer.Option(
+        "--half",
+        help="Run the network in bfloat16: faster on most GPUs, and on a CPU only if it has "
+        "instructions for it.",
+    ),
+]
 Mirror = Annotated[
     bool,
     typer.Option(

@@ -28,6 +28,10 @@ class GreyMaskError(MaskError):
     """A mask with values between hole and known."""
 
 
+class TransparentMaskError(MaskError):
+    """A mask with erased pixels, which may be meant as holes or as known."""
+
+
 class WeightsError(PConvError, ValueError):
     """A weights file that is damaged, foreign, or made for another network."""
 

@@ -15,6 +15,7 @@ from pconv.errors import (
     ImageError,
     MaskError,
     ParameterError,
+    TransparentMaskError,
     is_lack_of_memory,
 )
 from pconv.hole_marks import TRANSPARENT, HoleMarks, known_pixels
@@ -233,6 +234,10 @@ def named_mask_errors(path: Path) -> Iterator[None]:
         yield
     except GreyMaskError as error:
         raise MaskError(f"{error}; --hole-color black --tolerance 100 reads such a mask") from error
+    except TransparentMaskError as error:
+        raise MaskError(
+            f"{error}, or, where they are the hole, --hole-color transparent"
+        ) from error
     except MaskError as error:
         message = str(error)
         is_named = message.startswith(str(path))

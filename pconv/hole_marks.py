@@ -92,7 +92,7 @@ def known_pixels(
     if known.shape != (height, width):
         raise ShapeError(
             f"{mask}: {known.shape[1]}x{known.shape[0]} pixels; wanted {width}x{height}, the size "
-            "of the photo as it is shown"
+            f"of {name} as it is shown"
         )
     if marks.invert:
         known = known_from_foreign(known)

@@ -19,7 +19,14 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from pconv.atomic import atomic_file
-from pconv.errors import DataError, GreyMaskError, ImageError, MaskError, is_lack_of_memory
+from pconv.errors import (
+    DataError,
+    GreyMaskError,
+    ImageError,
+    MaskError,
+    TransparentMaskError,
+    is_lack_of_memory,
+)
 
 log = logging.getLogger(__name__)
 
@@ -118,7 +125,8 @@ def read_mask(path: Path | str, *, grey: bool = False, max_pixels: int = MAX_PIX
         The mask, bool, shape ``(H, W)``.
 
     Raises:
-        MaskError: If the file is unreadable, or grey while that is not accepted.
+        MaskError: If the file is unreadable, has transparent pixels, or is grey while that is not
+            accepted.
     """
     values = _read_grey(Path(path), max_pixels)
     if grey:
@@ -299,10 +307,15 @@ def _read_grey(path: Path, max_pixels: int) -> Pixels:
         with opened_image(path, max_pixels) as image:
             if image.mode in ("1", "L") and "transparency" not in image.info:
                 return _upright(image.convert("L"), image, path)
-            _refuse_transparent(image, path)
+            has_erased = _has_erased(image)
             rgb = _upright(_to_rgb(image, path), image, path)
     except ImageError as error:
         raise MaskError(str(error)) from error
+    if has_erased:
+        raise TransparentMaskError(
+            f"{path}: some of its pixels are transparent; wanted black (hole) and white (known) "
+            "alone"
+        )
     if most := int(np.ptp(rgb, axis=-1).max()):
         kind = GreyMaskError if most <= _NEARLY_GREY else MaskError
         raise kind(f"{path}: a colour image; wanted a mask of black (hole) and white (known)")
@@ -317,16 +330,12 @@ def _upright(converted: Image.Image, image: Image.Image, path: Path) -> Pixels:
     return upright(np.asarray(converted), orientation(exif_of(image, path)))
 
 
-def _refuse_transparent(image: Image.Image, path: Path) -> None:
-    """Refuse a mask with erased pixels: on white they would be known, but many mean holes."""
+def _has_erased(image: Image.Image) -> bool:
+    """Return whether pixels are transparent: on white they would be known, but many mean holes."""
     has_alpha = image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
-    if has_alpha and not image.mode.startswith("I"):
-        alpha = np.asarray(image.convert("RGBA"))[..., 3]
-        if alpha.min() < 255:
-            raise ImageError(
-                f"{path}: some of its pixels are transparent; wanted black (hole) and white "
-                "(known) alone, or, where they are the hole, --hole-color transparent"
-            )
+    if not has_alpha or image.mode.startswith("I"):
+        return False
+    return bool(np.asarray(image.convert("RGBA"))[..., 3].min() < 255)
 
 
 def _write_png(path: Path, pixels: Pixels, options: list[int]) -> None:

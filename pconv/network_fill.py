@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from pconv.bf16 import is_bf16_emulated
 from pconv.errors import ParameterError, WeightsError
 from pconv.images import Mask
 from pconv.unet import Fill, UNet, mirrored
@@ -36,7 +37,7 @@ class NetworkOptions(TypedDict, total=False):
     """How a network is run.
 
     Attributes:
-        half: In bfloat16: faster where the processor has it.
+        half: In bfloat16: faster where the processor has it, many times slower where it has not.
         compile: Through ``torch.compile``: faster, after a minute or more at the first windows, at
             the first batch of several, and so again at each other size of windows. Pictures smaller
             than a window are windows of their own size; after eight graphs (dynamo's recompile
@@ -77,6 +78,12 @@ class NetworkFill:
         self._network, self.device, self._dtype = network, first.device, first.dtype
         # A float16 network is half already, and autocast would mix the two kinds.
         self._half = options.get("half", False) and self._dtype != torch.float16
+        if self._half and self.device.type == "cpu" and is_bf16_emulated():
+            log.warning(
+                "half: bfloat16 is many times slower than float32 here: this CPU has no "
+                "instructions for it, or ONEDNN_MAX_CPU_ISA keeps it from using them; leave half "
+                "out"
+            )
         run: Fill = _compiled(network) if options.get("compile") else network
         self._run = mirrored(run) if options.get("mirror") else run
 

@@ -178,6 +178,28 @@ class TestFill:
         assert result.exit_code == 0, result.output
         assert "7.5% hole" in result.output
 
+    @pytest.mark.usefixtures("scene")
+    def test_erased_mask(self) -> None:
+        """A mask with erased pixels is refused in one line, with what reads it; that does."""
+        erased = Image.new("RGB", (50, 40), "white")
+        erased.putalpha(Image.fromarray(KNOWN.astype(np.uint8) * 255))
+        erased.save("erased.png")
+        refused = telea("photo.png", "--mask", "erased.png")
+        assert refused.exit_code == 2
+        assert len(refused.stderr.splitlines()) == 1
+        advice = refused.stderr.strip().partition(" --")[2]
+        result = telea("photo.png", "--mask", "erased.png", *f"--{advice}".split())
+        assert result.exit_code == 0, result.output
+        assert "7.5% hole" in result.output
+
+    @pytest.mark.usefixtures("scene")
+    def test_one_mask_of_many_sizes(self) -> None:
+        """Of many photos, the one that is of another size than their one mask is named."""
+        Image.new("RGB", (30, 20)).save("small.png")
+        result = telea("photo.png", "small.png", "--mask", "mask.png", "-o", "filled")
+        assert result.exit_code == 2
+        assert "mask.png: 50x40 pixels; wanted 30x20, the size of small.png" in result.stderr
+
     @pytest.mark.parametrize("name", ["a b.png", 'it\'s "so".png', "süß 写真.png", "-dash.png"])
     def test_names(self, name: str) -> None:
         """Spaces, quotes, other scripts and leading dashes are names like any others."""
@@ -323,6 +345,13 @@ class TestMasks:
         result = pconv("masks", "out", *option)
         assert result.exit_code == 2
         assert repr(option[1]) in result.stderr
+
+    @pytest.mark.usefixtures("scene")
+    def test_file(self) -> None:
+        """A file in the place of the folder is told as that, and stays."""
+        result = pconv("masks", "photo.png")
+        assert result.exit_code == 2
+        assert "photo.png: is no folder; wanted one for the masks" in result.stderr
 
     def test_sizes(self) -> None:
         """One side or two, up to the largest."""

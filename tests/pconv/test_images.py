@@ -14,7 +14,13 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
-from pconv.errors import GreyMaskError, ImageError, MaskError, PConvError
+from pconv.errors import (
+    GreyMaskError,
+    ImageError,
+    MaskError,
+    PConvError,
+    TransparentMaskError,
+)
 from pconv.images import (
     is_plain_jpeg,
     known_from_foreign,
@@ -339,15 +345,14 @@ class TestMasks:
 
     @pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
     def test_transparent_mask(self, tmp_path: Path, mode: str) -> None:
-        """A mask with erased pixels is refused with what reads them as holes."""
+        """A mask with erased pixels is refused, in words that serve a stage too."""
         image = Image.new("RGBA", (4, 4), "white")
         image.putpixel((1, 1), (0, 0, 0, 0))
         image.convert(mode).save(
             tmp_path / "mask.png", **({"transparency": 0} if mode == "P" else {})
         )
-        with pytest.raises(
-            MaskError, match=r"mask\.png: .* transparent; .*--hole-color transparent"
-        ):
+        wanted = r"mask\.png: .* transparent; wanted black \(hole\) and white \(known\) alone$"
+        with pytest.raises(TransparentMaskError, match=wanted):
             read_mask(tmp_path / "mask.png")
 
     def test_zeros_and_ones(self, tmp_path: Path) -> None:

@@ -280,6 +280,21 @@ class TestInpaint:
         assert (filled != wanted).any()
         assert np.abs(filled.astype(int) - wanted).mean() < 6
 
+    @pytest.mark.parametrize(("is_emulated", "told"), [(True, 1), (False, 0)])
+    def test_slow_half(
+        self,
+        caplog: pytest.LogCaptureFixture,
+        monkeypatch: pytest.MonkeyPatch,
+        is_emulated: bool,
+        told: int,
+    ) -> None:
+        """Where the CPU has no bfloat16, one is told that it costs time and saves none."""
+        monkeypatch.setattr("pconv.network_fill.is_bf16_emulated", lambda: is_emulated)
+        inpainter = Inpainter(weights=PConvUNet(width=2, levels=3), half=True, device="cpu")
+        for seed in (1, 2):
+            inpainter(*scene(16, 16, seed))
+        assert caplog.text.count("bfloat16 is many times slower than float32 here") == told
+
     def test_mirror(self, weights: Path) -> None:
         """By the mean of four flips, left and right make no difference, which they else do."""
         image, known = scene(32, 32)

@@ -20,9 +20,9 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from pconv.atomic import atomic_folder
+from pconv.bf16 import is_bf16_emulated
 from pconv.checkpoints import CheckpointFolder
 from pconv.dataset import ImageSet, pack_images, pack_masks
 from pconv.errors import DataError
@@ -110,8 +110,7 @@ def train_networks(
 
 def warn_of_slow_bf16() -> None:
     """Warn if this CPU computes bf16 by way of float32, a number at a time."""
-    has_onednn = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-    if has_onednn and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+    if is_bf16_emulated():
         log.warning(
             "train.precision is bf16, which is many times slower than float32 here: this CPU has "
             "no AVX-512, or ONEDNN_MAX_CPU_ISA=%s keeps it from using it; choose float32, or set "
