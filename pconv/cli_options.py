@@ -102,7 +102,11 @@ MaxSide = Annotated[
 ]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1…; the GPU if there is one.")]
 Photos = Annotated[
-    list[str], typer.Argument(help="Photo files, folders of photos, or quoted patterns.")
+    list[str],
+    typer.Argument(
+        help="Photo files, folders of photos (without what lies in folders in them), or quoted "
+        "patterns, such as 'photos/**/*.jpg'."
+    ),
 ]
 Out = Annotated[
     str | None,  # a path would lose the slash at its end
@@ -157,5 +161,7 @@ def drawing(kind: str) -> Callable[..., Any]:
     functions: list[Callable[..., Any]] = [random_walk, strokes, rectangles, blocks, brush, borders]
     drawings = dict(zip(MASK_KINDS, functions, strict=True))
     if kind not in drawings:
-        raise ParameterError(f"kind is {kind!r}, wanted one of {', '.join(MASK_KINDS)}")
+        from pconv.baselines import wanted_one_of
+
+        raise ParameterError(f"kind is {kind!r}{wanted_one_of(MASK_KINDS, kind)}")
     return drawings[kind]

@@ -192,6 +192,14 @@ class TestFill:
         assert result.exit_code == 0, result.output
         assert "7.5% hole" in result.output
 
+    def test_folders_in_folders(self) -> None:
+        """Of a folder the photos in it are filled, and by a pattern those below it."""
+        write_scene("photos/a.png", "mask.png")
+        write_scene("photos/deep/b.png", "mask.png")
+        for number, (photos, wanted) in enumerate((("photos", 1), ("photos/**/*.png", 2))):
+            assert telea(photos, "-m", "mask.png", "-o", f"out{number}/").exit_code == 0
+            assert len(list(Path(f"out{number}").iterdir())) == wanted
+
     @pytest.mark.usefixtures("scene")
     def test_one_mask_of_many_sizes(self) -> None:
         """Of many photos, the one that is of another size than their one mask is named."""
@@ -345,6 +353,12 @@ class TestMasks:
         result = pconv("masks", "out", *option)
         assert result.exit_code == 2
         assert repr(option[1]) in result.stderr
+
+    def test_near_kind(self) -> None:
+        """A misspelt kind is answered with the one most like it."""
+        result = pconv("masks", "out", "--kind", "stroke")
+        assert "'stroke', wanted one of walk, strokes" in result.stderr
+        assert result.stderr.rstrip().endswith("did you mean strokes?")
 
     @pytest.mark.usefixtures("scene")
     def test_file(self) -> None:
