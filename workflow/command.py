@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,6 +26,8 @@ def run_command(main: Callable[[], None]) -> None:
         with exit_on_sigterm(), refusing_in_one_line():
             main()
     except KeyboardInterrupt:
+        # All is cleaned away. A second one, while Python ends, would leave a traceback.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
         sys.exit(130)
 
 
