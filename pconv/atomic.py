@@ -15,7 +15,7 @@ import socket
 import stat
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 PARTIAL = ".partial-"  # named in .dvcignore too: an unfinished file is never part of a result
@@ -66,7 +66,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         yield partial
         _replace_folder(partial, path)
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        _remove(partial)
 
 
 def remove_leftovers(folder: Path) -> None:
@@ -133,20 +133,38 @@ def _is_zombie(pid: int) -> bool:
 
 def _replace_folder(new: Path, path: Path) -> None:
     """Put ``new`` in the place of ``path``; a rename alone can't replace a folder with content."""
-    while True:
-        try:
-            new.rename(path)
-            return
-        except OSError as error:
-            # The error number too: by now another process may have moved the folder away.
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST) and not path.is_dir():
-                raise
-        old = _partial_name(path)
-        try:
-            path.rename(old)
-        except FileNotFoundError:
-            continue  # another process has just moved it away
-        shutil.rmtree(old, ignore_errors=True)
+    moved_away = []
+    try:
+        while True:
+            try:
+                new.rename(path)
+                return
+            except OSError as error:
+                # The error number too: by now another process may have moved the folder away.
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST) and not path.is_dir():
+                    raise
+            old = _partial_name(path)
+            moved_away.append(old)
+            with suppress(FileNotFoundError):  # another process has just moved it away
+                path.rename(old)
+    except BaseException:
+        for old in reversed(moved_away):
+            with suppress(OSError):  # not moved, or another process's folder is in its place
+                old.rename(path)
+        raise
+    finally:
+        # Only now: removing a large folder takes long, and one or the other is to be there.
+        for old in moved_away:
+            _remove(old)
+
+
+def _remove(folder: Path) -> None:
+    """Delete a folder if it is there, also where Ctrl-C or SIGTERM breaks in."""
+    try:
+        shutil.rmtree(folder, ignore_errors=True)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def _flush(path: Path) -> None:

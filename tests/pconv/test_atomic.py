@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -166,6 +167,70 @@ class TestAtomicFolder:
             list(pool.map(make, range(40)))
         assert names(tmp_path) == ["out"]
         assert (path / "first").read_text() == (path / "second").read_text()
+
+
+class TestReplacedFolder:
+    """A folder that `atomic_folder` puts in the place of another."""
+
+    @pytest.fixture
+    def path(self, tmp_path: Path) -> Path:
+        """A folder with content."""
+        path = tmp_path / "folder"
+        path.mkdir()
+        (path / "old.txt").write_text("old")
+        return path
+
+    def replace(self, path: Path) -> None:
+        """Replace it."""
+        with atomic_folder(path) as partial:
+            (partial / "new.txt").write_text("new")
+
+    def test_removed_last(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """While the one before is removed, which takes long, the new one is there already."""
+        there: list[list[str]] = []
+        remove = shutil.rmtree
+
+        def spy(folder: Path, ignore_errors: bool) -> None:
+            there.append(names(path))
+            remove(folder, ignore_errors=ignore_errors)
+
+        monkeypatch.setattr("pconv.atomic.shutil.rmtree", spy)
+        self.replace(path)
+        assert set(map(tuple, there)) == {("new.txt",)}
+
+    def test_interrupted_removal(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A signal while the one before is removed leaves nothing of it."""
+        remove, calls = shutil.rmtree, []
+
+        def interrupted(folder: Path, ignore_errors: bool) -> None:
+            calls.append(folder)
+            if len(calls) == 1:
+                raise SystemExit(128 + signal.SIGTERM)
+            remove(folder, ignore_errors=ignore_errors)
+
+        monkeypatch.setattr("pconv.atomic.shutil.rmtree", interrupted)
+        with pytest.raises(SystemExit):
+            self.replace(path)
+        assert names(path.parent) == [path.name]
+        assert names(path) == ["new.txt"]
+
+    def test_interrupted_replacing(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A signal when the one before is moved away and the new one not there puts it back."""
+        rename, moved = Path.rename, []
+
+        def interrupted(source: Path, target: Path) -> Path:
+            if moved == [path]:
+                moved.append(source)
+                raise KeyboardInterrupt
+            renamed = rename(source, target)
+            moved.append(source)
+            return renamed
+
+        monkeypatch.setattr(Path, "rename", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            self.replace(path)
+        assert names(path.parent) == [path.name]
+        assert names(path) == ["old.txt"]
 
 
 class TestRemoveLeftovers:
