@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -63,7 +64,7 @@ def map_items(
             return
         # "spawn": a forked copy of a process that already runs OpenMP threads can hang.
         context = multiprocessing.get_context("spawn")
-        pool = ProcessPoolExecutor(workers, context, initializer=_end_with_parent)
+        pool = ProcessPoolExecutor(workers, context, initializer=_leave_ending_to_parent)
         try:
             for start in range(0, len(items), _BATCH):
                 batch = items[start : start + _BATCH]
@@ -106,8 +107,14 @@ def _each(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Res
         os._exit(end.code if isinstance(end.code, int) else 1)
 
 
-def _end_with_parent() -> None:
-    """End this worker when its parent dies: killed, it can't say so, and workers wait for ever."""
+def _leave_ending_to_parent() -> None:
+    """End this worker when its parent says so, by SIGTERM, or dies.
+
+    Ctrl-C reaches workers too. One that heeded it would clean away what is half done, and the
+    parent's SIGTERM would break that off. A parent that is killed can't say so, and workers would
+    wait for ever.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     if parent is None:
         return

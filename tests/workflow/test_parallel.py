@@ -42,6 +42,12 @@ def sleep(item: int, *, folder: Path) -> None:
     time.sleep(10 * PATIENCE_S)
 
 
+def interrupt(item: int) -> int:
+    """Get what Ctrl-C sends to workers too."""
+    os.kill(os.getpid(), signal.SIGINT)
+    return item
+
+
 def begin(item: int, *, folder: Path) -> None:
     """Begin a folder, and take longer than any test waits."""
     with atomic_folder(folder / str(item)) as partial:
@@ -116,6 +122,15 @@ class TestMapItems:
             process.wait()
         workers = [Path("/proc") / path.name for path in tmp_path.iterdir()]
         wait_for(lambda: not any(is_running(worker) for worker in workers))
+
+    def test_worker_interrupted(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Ctrl-C is the parent's: a worker goes on until that one ends it, which it does once."""
+        monkeypatch.setenv("PCONV_WORKERS", "2")
+        try:
+            done = list(map_items(interrupt, range(4), what="interrupt", long=True))
+        except KeyboardInterrupt:  # pytest would take it for its own
+            done = []
+        assert done == [0, 1, 2, 3]
 
     @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
     @pytest.mark.parametrize("workers", [1, 2])
