@@ -315,7 +315,7 @@ class TestFill:
         Image.fromarray(KNOWN).save("mask.png")
         job = (tmp_path / "photo.jpg", tmp_path / "mask.png", tmp_path / "filled.png")
         fill_file(job, Inpainter(method="telea"), HoleMarks(), overwrite=False)
-        photo, mask = (("a.JPG", job[0].read_bytes()), ("b", job[1].read_bytes()))
+        photo, mask = (("a.JPG", job[0].read_bytes()), (f"b.{'x' * 300}", job[1].read_bytes()))
         assert ask(serve(), photo, mask).content == job[2].read_bytes()
 
     def test_network(self, serve: Serve) -> None:
@@ -489,8 +489,12 @@ class TestBytes:
 
     @pytest.mark.parametrize("announced", [True, False])
     def test_enough(self, serve: Serve, announced: bool) -> None:
-        """The limit of bytes is kept to the byte, whether the length is told before or not."""
-        form = requests.Request("POST", "http://host", files={"photo": ("a.png", png(PHOTO))})
+        """The limit of bytes is kept to the byte, whether the length is told before or not.
+
+        The photo is larger than what comes in one piece.
+        """
+        photo = png(noise("u1", 700, 1000, 3))
+        form = requests.Request("POST", "http://host", files={"photo": ("a.png", photo)})
         sent = form.prepare()
         assert isinstance(sent.body, bytes)
         kind = {"Content-Type": sent.headers["Content-Type"]}

@@ -226,6 +226,16 @@ class TestTrainNetworks:
             train_networks(PARAMS, **folders, device="cpu")
         assert not list(folders["state"].rglob("*.pt"))
 
+    @pytest.mark.parametrize("kind", ["masks", "held_out"])
+    def test_raises_sizes(self, kind: str, folders: dict[str, Path]) -> None:
+        """Masks that agree among themselves, but not with the images, are refused too."""
+        for file in folders[kind].rglob("*.png"):
+            write_mask(file, np.eye(SIZE, SIZE + 1, dtype=bool))
+        with pytest.raises(
+            DataError, match=r"png: 17x16 pixels, but the training images have 16x16"
+        ):
+            train_networks(PARAMS, **folders, device="cpu")
+
     def test_raises_params(self, folders: dict[str, Path]) -> None:
         """Epochs that never come are refused before any file is read."""
         params = PARAMS.model_copy(update={"first_epoch": 3})
