@@ -4,7 +4,9 @@ import csv
 import math
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from pconv.baselines import fill
-from pconv.errors import ShapeError
+from pconv.errors import MaskError, ShapeError
 from pconv.images import read_image, read_mask, write_mask
 from pconv.measuring import Row, Trial, measure, table_lines
 from pconv.unet import PConvUNet
@@ -189,6 +191,14 @@ class TestMeasureCommand:
         assert len({row["hole_share"] for row in both}) == 4
         other = _drawn(*photos[:1], "--draw", "strokes", "--seed", "8", "--methods", "mean")
         assert other[0]["hole_share"] != alone[0]["hole_share"]
+        result = pconv("measure", *photos, *draw, "--count", "3", "--methods", "mean")
+        assert result.output.startswith("photos: 2, holes: 6,")
+
+    @pytest.mark.usefixtures("scene")
+    def test_large_drawn(self) -> None:
+        """Drawn holes may be larger than those that look inverted in a file."""
+        options = ["--draw", "strokes", "--seed", "0", "--methods", "mean"]
+        assert float(_drawn("photo.png", *options)[0]["hole_share"]) > 0.5
 
     @pytest.mark.usefixtures("scene")
     def test_size(self) -> None:
@@ -225,7 +235,8 @@ class TestMeasureCommand:
         (one,) = _drawn(*options, "b.safetensors")
         assert one | {"method": ""} == both[1] | {"method": ""} != both[0] | {"method": ""}
         (mirrored,) = _drawn(*options, "b.safetensors", "--mirror")
-        assert mirrored["psnr_hole"] != one["psnr_hole"]
+        (half,) = _drawn(*options, "b.safetensors", "--half")
+        assert len({row["psnr_hole"] for row in (one, mirrored, half)}) == 3
 
     @pytest.mark.usefixtures("scene")
     def test_bad_among_good(self) -> None:
@@ -250,6 +261,29 @@ class TestMeasureCommand:
         assert [row["photo"] for row in _rows("a.csv")] == ["photo.png"]
 
     @pytest.mark.usefixtures("scene")
+    def test_bad_at_last(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A photo that fails at its second mask is not in the table with its first."""
+
+        def hidden(photo: Path, *_: object, **__: object) -> Iterator[Trial]:
+            yield Trial(photo, "m", read_image(photo), KNOWN)
+            if photo.stem == "photo":
+                raise MaskError(f"{photo}: bad")
+
+        monkeypatch.setattr("pconv.measuring.hidden_by_drawing", hidden)
+        write_scene("other.png", "m.png")
+        options = ["--draw", "walk", "--methods", "mean", "-o", "a.csv"]
+        assert pconv("measure", "photo.png", "other.png", *options).exit_code == 2
+        assert [row["photo"] for row in _rows("a.csv")] == ["other.png"]
+
+    @pytest.mark.usefixtures("scene")
+    def test_memory(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Too little memory for a photo is told with its name."""
+        monkeypatch.setattr("pconv.measuring.image_metrics", Mock(side_effect=MemoryError))
+        result = pconv("measure", "photo.png", "--draw", "walk", "--methods", "mean")
+        assert result.exit_code == 2
+        assert "Error: photo.png: 50x40 pixels; filling it takes more memory" in result.stderr
+
+    @pytest.mark.usefixtures("scene")
     def test_nothing_measured(self) -> None:
         """Without a measure there is neither table nor file."""
         result = pconv("measure", "mask.png", "-m", "photo.png", "-o", "a.csv")
@@ -271,6 +305,7 @@ class TestMeasureCommand:
             (["-m", "mask.png", "--draw", "walk"], "say what to hide"),
             (["-m", "mask.png", "--count", "3"], "--count: only with --draw; leave it out"),
             (["--draw", "walk", "--grow", "3"], "--grow: only with --mask; leave it out"),
+            (["--draw", "walk", "--large-holes"], "--large-holes: only with --mask"),
             (["--draw", "walks"], "kind is 'walks', wanted one of walk, strokes"),
             (["-m", "mask.png", "--methods", "talea"], "'talea'.* did you mean telea"),
             (
@@ -280,6 +315,8 @@ class TestMeasureCommand:
             (["-m", "mask.png", "--weights", "none"], "none: there is no such weights file"),
             (["-m", "mask.png", "-o", "a.txt"], r"a\.txt: the measures are a CSV file"),
             (["-m", "mask.png", "-o", "photo.csv"], r"photo\.csv: would overwrite the input"),
+            (["-m", "mask.png", "-o", "mask.csv"], r"mask\.csv: would overwrite the input"),
+            (["-m", "grey.png"], r"grey\.png: .*; --hole-color black --tolerance 100 reads"),
             (["-m", "mask.png", "--invert"], r"mask\.png: 92% of the mask is hole"),
             (["--draw", "walk", "--size", "7"], "16"),
         ],
@@ -287,7 +324,9 @@ class TestMeasureCommand:
     @pytest.mark.usefixtures("scene")
     def test_raises(self, options: list[str], words: str) -> None:
         """What is wrong is told before any work, with status 2, and nothing is written."""
-        os.link("photo.png", "photo.csv")
+        for name in ("photo", "mask"):
+            os.link(f"{name}.png", f"{name}.csv")
+        Image.fromarray(np.where(KNOWN, 250, 5).astype(np.uint8)).save("grey.png")
         before = sorted(Path().iterdir())
         result = pconv("measure", "photo.png", *options)
         assert result.exit_code == 2
@@ -311,6 +350,15 @@ class TestMeasureCommand:
         assert result.exit_code == 0, result.output
         assert len(result.output.splitlines()) == 3
         assert _rows("a.csv")[0]["photo"] == "a\nb.png"
+        assert b"\r" not in Path("a.csv").read_bytes()
+        names = [f"{end}\n.safetensors" for end in "ab"]
+        for name in names:
+            save_weights(name, PConvUNet(width=2, levels=3))
+        options = ["-m", "a\nb_mask.png", "--weights", names[0], "--weights", names[1]]
+        result = pconv("measure", "a\nb.png", *options, "--methods", "pconv")
+        assert len(result.stdout.splitlines()) == 4
+        refused = pconv("measure", "a\nb.png", "-m", "a\nb.png", "--methods", "mean")
+        assert len(refused.stderr.splitlines()) == 1
 
 
 def _mean(image: np.ndarray, known: np.ndarray) -> np.ndarray:
