@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from pconv.errors import DataError, ParameterError
+from pconv.weights_header import opened
 from workflow.params import PARAMS_FILE, SECTION_FILES, write_if_changed
 from workflow.sections import DownloadParams, EvaluateParams, MasksParams, Section, TrainParams
 from workflow.sources.layout import find_images
@@ -64,8 +65,9 @@ def refuse_named(stage: str, section: Section) -> None:
     Photographs and masks may be missing: what was made of them may be all that this machine needs.
 
     Raises:
-        ParameterError: If a file of weights is missing, or something lies where stages write, or
-            holds such a folder.
+        ParameterError: If a file of weights is missing or holds another network than the one to be
+            trained, or something lies where stages write, or holds such a folder.
+        WeightsError: If the weights to begin with are damaged or of another kind.
     """
     for key, name in named_by(section):
         told = f"{PARAMS_FILE}: {stage}.{key}: "
@@ -79,6 +81,8 @@ def refuse_named(stage: str, section: Section) -> None:
                 raise ParameterError(
                     f"{told}{name} {lies}, which stages make anew; name a copy elsewhere"
                 )
+    if isinstance(section, TrainParams) and section.initial_weights:
+        _refuse_other_network(section, section.initial_weights)
 
 
 def noted_content(stage: str) -> dict[str, str]:
@@ -176,6 +180,22 @@ def content_digest(place: Path, seen: dict[str, list[str]]) -> str | None:
                 content.update(_line(file, place, digest))
         seen[name] = [facts_now, content.hexdigest()]
     return seen[name][1]
+
+
+def _refuse_other_network(section: TrainParams, path: str) -> None:
+    """Refuse what the training would refuse to begin with, when DVC has deleted the one before."""
+    wanted: dict[str, object] = {"kind": section.kinds[0]}
+    wanted |= {name: getattr(section, name) for name in ("width", "levels", "centre")}
+    wanted |= {} if section.mask_channel else {"mask_channel": False}  # one may be added
+    with opened(path, "np") as (words, _):
+        for name, value in wanted.items():
+            found = words.get(name, str(value))  # what older files lack, the training knows
+            if found != str(value):
+                raise ParameterError(
+                    f"{PARAMS_FILE}: train.initial_weights: the network in {path} has {name} "
+                    f"{found}, the one to be trained {value}; name other weights, or train a "
+                    "network like the file's"
+                )
 
 
 def _features_named_by(section: TrainParams | EvaluateParams) -> Iterator[tuple[str, str]]:

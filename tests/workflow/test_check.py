@@ -8,12 +8,15 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pconv.errors import DataError, ParameterError
+from pconv.errors import DataError, ParameterError, WeightsError
+from pconv.unet import PConvUNet
+from pconv.weights import save_weights
 from workflow.check import check
 from workflow.params import read_params
 
 ROOT = Path(__file__).parents[2]
 SAMPLE = (ROOT / "presets/sample.yaml").read_text()
+SIZES = {name: yaml.safe_load(SAMPLE)["train"][name] for name in ("width", "levels")}
 
 
 @pytest.fixture(autouse=True)
@@ -43,7 +46,7 @@ def test_values() -> None:
 
 def test_twice() -> None:
     """Where nothing changed nothing is written: Snakemake goes by times."""
-    write_params(train={"initial_weights": "own.pt"})
+    write_params(evaluate={"features": "own.pt"})
     Path("own.pt").write_bytes(b"weights")
     times = []
     for _ in range(2):
@@ -72,8 +75,48 @@ def test_missing_weights(changes: dict[str, dict[str, object]], key: str) -> Non
     with pytest.raises(ParameterError, match=rf"params.yaml: {key}: there is no file vgg.pth"):
         check()
     Path("vgg.pth").rmdir()
-    Path("vgg.pth").touch()
+    save_weights("vgg.pth", PConvUNet(**SIZES))
     check()
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"width": 8}, f"has width {SIZES['width']}, the one to be trained 8"),
+        ({"levels": 4}, f"has levels {SIZES['levels']}, the one to be trained 4"),
+        ({"centre": "known"}, "has centre half, the one to be trained known"),
+        ({"kinds": ["plain"]}, "has kind pconv, the one to be trained plain"),
+        ({"mask_channel": True}, ""),
+        ({}, ""),
+    ],
+)
+def test_weights_of_another_network(values: dict[str, object], words: str) -> None:
+    """Weights with which the training can't begin are refused before DVC deletes the network."""
+    save_weights("own.safetensors", PConvUNet(**SIZES))
+    write_params(train={"initial_weights": "own.safetensors", **values})
+    if not words:
+        check()
+        return
+    with pytest.raises(ParameterError, match=f"in own.safetensors {words}; name other weights"):
+        check()
+    assert not Path("data").exists()
+
+
+def test_no_weights() -> None:
+    """So are files that are none."""
+    write_params(train={"initial_weights": "own.pt"})
+    Path("own.pt").write_bytes(b"weights")
+    with pytest.raises(WeightsError, match=r"own\.pt: damaged, cut short, or no safetensors"):
+        check()
+
+
+def test_mask_channel_is_lost() -> None:
+    """A network that was shown the mask does not begin one that is not."""
+    shown = PConvUNet(**SIZES, mask_channel=True)
+    save_weights("own.safetensors", shown)
+    write_params(train={"initial_weights": "own.safetensors"})
+    with pytest.raises(ParameterError, match="has mask_channel True, the one to be trained False"):
+        check()
 
 
 @pytest.mark.parametrize(

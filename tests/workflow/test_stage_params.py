@@ -121,7 +121,8 @@ def test_edited(edit: Edit, file: str, old: str, new: str, named: str) -> None:
 def test_other_weights(edit: Edit) -> None:
     """Weights that are others than those on record are refused, at the start and at the end."""
     Path("own.pt").write_bytes(b"weights")
-    edit("params.yaml", "initial_weights: null", "initial_weights: own.pt")
+    edit("params.yaml", "  style_weight: 0.0", "  style_weight: 1.0")
+    edit("params.yaml", "  features: random", "  features: own.pt")
     check()
     _, refuse_edits = start_stage(TrainParams)
     Path("own.pt").write_bytes(b"other weights")
