@@ -281,6 +281,21 @@ class TestChallenge:
         with pytest.raises(MaskError, match=r"set download\.masks_mark_holes to false"):
             run(tmp_path / "raw2", **settings, masks_mark_holes=True)
 
+    def test_zeros_and_ones(self, tmp_path: Path) -> None:
+        """Masks of 0 and 1 are all black; the error names what makes them masks."""
+
+        def divided(content: bytes) -> bytes:
+            buffer = io.BytesIO()
+            Image.open(io.BytesIO(content)).point(lambda value: value // 255).save(buffer, "PNG")
+            return buffer.getvalue()
+
+        files = {
+            name: divided(content) if "_valid/" in name else content
+            for name, content in validation().items()
+        }
+        with pytest.raises(MaskError, match=r"if they hold 0 and 1, multiply them by 255$"):
+            run(tmp_path / "raw", **challenge(tmp_path, training(), files))
+
     def test_rejected(self, tmp_path: Path) -> None:
         """What can't be used is named with the reason; one more than allowed fails the stage."""
         train = training() | {"train_img/cut.jpg": photo(7)[:300]}

@@ -242,6 +242,7 @@ def _check_polarity(masks: Sequence[Brought], kind: str, ones_are_holes: bool) -
         return
     raise MaskError(
         f"the {kind} masks: half of them have more than {median(shares):.2f} of their pixels as "
-        "holes, so black and white seem exchanged (or they hold 0 and 1, not 0 and 255); white "
-        f"must mean known: set download.masks_mark_holes to {str(not ones_are_holes).lower()}"
+        "holes; white must mean known: if black and white are exchanged, set "
+        f"download.masks_mark_holes to {str(not ones_are_holes).lower()}; if they hold 0 and 1, "
+        "multiply them by 255"
     )
