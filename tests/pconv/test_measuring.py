@@ -28,12 +28,6 @@ def _no_weights(no_weights: None) -> None:
     pass
 
 
-@pytest.fixture
-def scene() -> np.ndarray:
-    """Write photo.png and mask.png into the current folder; return the photo."""
-    return write_scene("photo.png", "mask.png")
-
-
 class TestCompare:
     """`pconv compare`."""
 
