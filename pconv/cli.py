@@ -16,7 +16,7 @@ import typer
 from tqdm import tqdm
 
 from pconv.cli_comparing import compare, measure
-from pconv.cli_errors import EXIT_BAD_INPUT, Commands, one_line
+from pconv.cli_errors import Commands, exit_if_failed, one_line, tell_beside_bar
 from pconv.cli_options import (
     FILL_HELP,
     Device,
@@ -118,10 +118,7 @@ def fill(
         allow_large_holes=large_holes,
     )
     failed = _fill_all(jobs, inpainter, marks, overwrite)
-    if failed and len(jobs) > 1:
-        typer.echo(f"{len(jobs) - failed} of {len(jobs)} filled, {failed} failed", err=True)
-    if failed:
-        raise typer.Exit(EXIT_BAD_INPUT)
+    exit_if_failed(failed, len(jobs), "filled")
 
 
 def _fill_all(jobs: list[Any], inpainter: "Inpainter", marks: Any, overwrite: bool) -> int:
@@ -135,7 +132,7 @@ def _fill_all(jobs: list[Any], inpainter: "Inpainter", marks: Any, overwrite: bo
             share = fill_file(job, inpainter, marks, overwrite=overwrite)
         except (PConvError, OSError) as error:
             failed += 1
-            tqdm.write(one_line(f"Error: {error}"), file=sys.stderr)
+            tell_beside_bar(error)
         else:
             seconds = time.perf_counter() - started
             hole = f"{share:.1%}" if not 0 < share < 0.0005 else "under 0.1%"

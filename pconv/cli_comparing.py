@@ -1,9 +1,8 @@
 """The commands ``pconv compare`` and ``pconv measure``, which put methods side by side."""
 
 import os
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from tqdm import tqdm
 
-from pconv.cli_errors import EXIT_BAD_INPUT, one_line
+from pconv.cli_errors import exit_if_failed, one_line, tell_beside_bar
 from pconv.cli_options import (
     MASK_KINDS,
     Device,
@@ -26,6 +25,7 @@ from pconv.cli_options import (
     Tolerance,
     Weights,
     drawing,
+    refuse_idle,
     refuse_network_options,
 )
 from pconv.errors import ParameterError, PConvError, WeightsError
@@ -160,10 +160,16 @@ def measure(
     if bool(mask) == (draw is not None):
         raise ParameterError("say what to hide: with --mask FILE, or with --draw KIND")
     if draw is None:
-        _refuse_idle("--draw", count=count, seed=seed)
+        refuse_idle("only with --draw; leave it out", count=count, seed=seed)
     else:
-        marked = {"hole-color": hole_color, "tolerance": tolerance, "invert": invert, "grow": grow}
-        _refuse_idle("--mask", **marked, **{"large-holes": large_holes})
+        refuse_idle(
+            "only with --mask; leave it out",
+            hole_color=hole_color,
+            tolerance=tolerance,
+            invert=invert,
+            grow=grow,
+            large_holes=large_holes,
+        )
     names = _method_names(methods)
     refuse_network_options(names, weights=weights, device=device, half=half, mirror=mirror)
     marks = HoleMarks(hole_color, tolerance, invert, grow)
@@ -193,10 +199,7 @@ def measure(
     rows, failed = _measure_all(jobs, inpainters)
     if rows:
         _tell(rows, out)
-    if failed and len(jobs) > 1:
-        typer.echo(f"{len(jobs) - failed} of {len(jobs)} measured, {failed} failed", err=True)
-    if failed:
-        raise typer.Exit(EXIT_BAD_INPUT)
+    exit_if_failed(failed, len(jobs), "measured")
 
 
 def _measure_all(jobs: "list[Job]", inpainters: "dict[str, Inpainter]") -> "tuple[list[Row], int]":
@@ -214,7 +217,7 @@ def _measure_all(jobs: "list[Job]", inpainters: "dict[str, Inpainter]") -> "tupl
                     found += rows_of(trial, inpainters)
         except (PConvError, OSError) as error:
             failed += 1
-            tqdm.write(one_line(f"Error: {error}"), file=sys.stderr)
+            tell_beside_bar(error)
         else:
             rows += found
     return rows, failed
@@ -247,29 +250,16 @@ def _inpainters(names: list[str], weights: list[str], **options: Any) -> "dict[s
     from pconv.inpainting import Inpainter
     from pconv.weights_source import VARIABLE
 
-    of_network = ("device", "half", "mirror")
-    others = {name: value for name, value in options.items() if name not in of_network}
     found = {}
     for method in names:
-        if method != NETWORK:
-            found[method] = Inpainter(method=method, **others)
-            continue
+        files: Sequence[str | None] = weights if method == NETWORK and weights else [None]
         try:
-            if not weights:
-                found[method] = Inpainter(**options)
-            for one in weights:
-                name = f"{method} {one}" if len(weights) > 1 else method
-                found[name] = Inpainter(weights=one, **options)
+            for one in files:
+                name = f"{method} {one}" if len(files) > 1 else method
+                found[name] = Inpainter(method=method, weights=one, **options)
         except WeightsError as error:
             # Named ones are wanted; and without any fill there is nothing to compare.
             if weights or os.environ.get(VARIABLE) or set(names) == {method}:
                 raise
             typer.echo(one_line(f"{method} is left out: {error}"), err=True)
     return found
-
-
-def _refuse_idle(needs: str, **options: Any) -> None:
-    """Refuse options that change nothing without another one."""
-    given = [f"--{name}" for name, value in options.items() if value]
-    if given:
-        raise ParameterError(f"{', '.join(given)}: only with {needs}; leave it out")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import typer
+from tqdm import tqdm
 from typer.core import TyperGroup
 
 from pconv.errors import ParameterError, PConvError
@@ -52,6 +53,19 @@ def _told_in_one_line() -> Iterator[None]:
         words = one_line(f"Error: {error}") if str(error) else "Error: too little memory"
         typer.echo(words, err=True)
         raise typer.Exit(EXIT_BAD_INPUT) from None
+
+
+def tell_beside_bar(error: Exception) -> None:
+    """Tell what is wrong with one file of many, in one line, while a progress bar goes on."""
+    tqdm.write(one_line(f"Error: {error}"), file=sys.stderr)
+
+
+def exit_if_failed(failed: int, total: int, done: str) -> None:
+    """End with the status of bad input if some of many files failed, and say how many are done."""
+    if failed and total > 1:
+        typer.echo(f"{total - failed} of {total} {done}, {failed} failed", err=True)
+    if failed:
+        raise typer.Exit(EXIT_BAD_INPUT)
 
 
 def one_line(text: str) -> str:

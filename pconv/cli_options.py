@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from pconv.errors import ParameterError
-from pconv.method_names import METHODS
+from pconv.method_names import METHODS, NETWORK
 
 MASK_KINDS = ("walk", "strokes", "rectangles", "blocks", "brush", "borders")
 
@@ -144,13 +144,17 @@ Kind = Annotated[
 
 
 def refuse_network_options(methods: list[str], **options: Any) -> None:
-    """Refuse options of the network where no method has one: they would change nothing."""
-    given = [f"--{name}" for name, value in options.items() if value]
-    if given and "pconv" not in methods:
-        raise ParameterError(
-            f"{', '.join(given)}: only the method pconv has a network, {', '.join(methods)} has "
-            "none; leave it out, or choose pconv"
-        )
+    """Refuse options of the network where no method has one."""
+    if NETWORK not in methods:
+        reason = f"only the method pconv has a network, {', '.join(methods)} has none"
+        refuse_idle(f"{reason}; leave it out, or choose pconv", **options)
+
+
+def refuse_idle(reason: str, **options: Any) -> None:
+    """Refuse options that are given and would change nothing, with the reason."""
+    given = [f"--{name.replace('_', '-')}" for name, value in options.items() if value]
+    if given:
+        raise ParameterError(f"{', '.join(given)}: {reason}")
 
 
 def drawing(kind: str) -> Callable[..., Any]:

@@ -184,9 +184,10 @@ def content_digest(place: Path, seen: dict[str, list[str]]) -> str | None:
 
 def _refuse_other_network(section: TrainParams, path: str) -> None:
     """Refuse what the training would refuse to begin with, when DVC has deleted the one before."""
-    wanted: dict[str, object] = {"kind": section.kinds[0]}
-    wanted |= {name: getattr(section, name) for name in ("width", "levels", "centre")}
-    wanted |= {} if section.mask_channel else {"mask_channel": False}  # one may be added
+    names = ["width", "levels", "centre"]
+    if not section.mask_channel:  # else it may be new to the network
+        names.append("mask_channel")
+    wanted = {"kind": section.kinds[0], **{name: getattr(section, name) for name in names}}
     with opened(path, "np") as (words, _):
         for name, value in wanted.items():
             found = words.get(name, str(value))  # what older files lack, the training knows

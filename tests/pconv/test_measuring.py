@@ -17,10 +17,11 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from pconv.baselines import fill
 from pconv.errors import MaskError, ShapeError
 from pconv.images import read_image, read_mask, write_mask
-from pconv.measuring import Row, Trial, measure, table_lines
+from pconv.measuring import IDENTICAL_DB, Row, Trial, measure, table_lines
 from pconv.unet import PConvUNet
 from pconv.weights import save_weights
 from tests.pconv.scenes import KNOWN, pconv, write_scene
+from workflow.reporting import evaluation
 
 
 @pytest.fixture(autouse=True)
@@ -133,6 +134,7 @@ class TestMeasure:
         assert x.split() == ["x", "60.00", "0.5000", "0.5000", "0.50", "0.5000", "3.00"]
         assert y.split()[1] == "11.00"
         assert note.endswith("counted as 100 dB: 1")
+        assert IDENTICAL_DB == evaluation.IDENTICAL_DB  # as in the pipeline's tables
         assert len(list(table_lines(rows[:2]))) == 4
 
     def test_raises(self) -> None:
