@@ -562,10 +562,15 @@ class TestTrain:
 
     @pytest.mark.slow
     def test_several_processes(self, tmp_path: Path) -> None:
-        """Two processes give the loss curve of one with the same batch."""
+        """Two processes stop when one of them is told to, and go on to the loss curve of one."""
         # As workflow.graph has it: without the address a machine that can't tell its own waits.
         torchrun = ["torch.distributed.run", "--standalone", "--local-addr=localhost"]
-        start("several processes", tmp_path, "-m", *torchrun, "--nproc-per-node=2", check=True)
+        how = "several processes, one told to stop"
+        start(how, tmp_path, "-m", *torchrun, "--nproc-per-node=2", check=True)
+        for rank, why in enumerate(["another process was asked to stop", "SIGTERM"]):
+            told = (tmp_path / f"told-{rank}").read_text()
+            assert told.startswith(f"not finished: {why} at step {STEPS + 1}; ")
+            assert f"step-{STEPS + 1:09d}.pt is saved" in told
         alone = run(tmp_path / "alone", METHOD)
         together = [
             json.loads(line) for line in (tmp_path / "out/log.jsonl").read_text().splitlines()

@@ -16,6 +16,7 @@ from pconv.losses import LossWeights
 from pconv.plan import TrainingPlan
 from pconv.progress import TrainedRun
 from pconv.ranks import open_ranks
+from pconv.stopping import TrainingStopped
 
 PLAN = TrainingPlan(
     kind="pconv",
@@ -106,9 +107,16 @@ if __name__ == "__main__":
         kill_at(PLAN.finetune_from_epoch * STEPS, signal.SIGKILL)
     elif how == "terminated":
         kill_at(STEPS + 1, signal.SIGTERM)
-    elif how == "several processes":
+    elif how == "several processes, one told to stop":
+        rank = os.environ["RANK"]
+        if rank == "1":
+            kill_at(STEPS + 1, signal.SIGTERM)
+        try:
+            run(state, METHOD)
+        except TrainingStopped as stopped:
+            (state / f"told-{rank}").write_text(str(stopped))
         trained = run(state, METHOD)
-        if os.environ["RANK"] == "0":
+        if rank == "0":
             trained.write(state / "out")
         sys.exit()
     run(state)
