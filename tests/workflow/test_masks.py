@@ -273,12 +273,22 @@ class TestGivenMasks:
         with pytest.raises(DataError, match=f"{re.escape(str(tmp_path))}: holds no image"):
             given_masks(str(tmp_path))
 
-    @pytest.mark.parametrize("name", ["nowhere", "a.png"])
-    def test_raises_no_folder(self, tmp_path: Path, name: str) -> None:
+    @pytest.mark.parametrize(
+        ("name", "found"), [("nowhere", "no such folder"), ("a.png", "is no folder")]
+    )
+    def test_raises_no_folder(self, tmp_path: Path, name: str, found: str) -> None:
         """A folder of masks that is not there, or is a file, is refused by name."""
         write_mask(tmp_path / "a.png", np.ones((9, 9), np.bool_))
-        with pytest.raises(DataError, match=f"{name}: no such folder; wanted one of masks"):
+        with pytest.raises(DataError, match=f"{name}: {found}; wanted one of masks: mend masks"):
             given_masks(str(tmp_path / name))
+
+    @pytest.mark.parametrize("name", ["lost.png", "lost"])
+    def test_raises_lost(self, tmp_path: Path, name: str) -> None:
+        """A link to masks that are not there is refused: the others alone are another set."""
+        write_mask(tmp_path / "a.png", np.ones((9, 9), np.bool_))
+        (tmp_path / name).symlink_to(tmp_path / "unmounted")
+        with pytest.raises(DataError, match=f"{name}: a link that leads nowhere; wanted a mask"):
+            given_masks(str(tmp_path))
 
     def test_raises_inverted(self, tmp_path: Path) -> None:
         """A folder of masks that are mostly hole is refused: white was meant as hole."""

@@ -7,10 +7,17 @@ from pathlib import Path
 from pconv.errors import DataError
 from workflow.sources.account import Rejected
 from workflow.sources.found import Found, FoundMask, Photo
-from workflow.sources.layout import broken_links, find_images, find_masks, flat_names
+from workflow.sources.layout import (
+    broken_links,
+    existing_folder,
+    find_images,
+    find_masks,
+    flat_names,
+)
 from workflow.sources.names import composed, without_control
 
 _LICENCE = "as its owner says"
+_WANTED = "one of images"
 _DIGEST_RANGE = 2**64
 
 
@@ -68,7 +75,7 @@ def photographs_in_folders(
 
 def _photos(folder: Path, others: Sequence[Path]) -> list[Photo]:
     """Return the photographs in a folder, but for those that lie in one of the others."""
-    root = _existing(folder).resolve()
+    root = existing_folder(folder, _WANTED).resolve()
     apart = [other.resolve() for other in others]
     apart = [other for other in apart if not root.is_relative_to(other)]
     found = find_images(folder, with_links=True)
@@ -104,7 +111,7 @@ def _masks(folders: dict[str, Path], photos: Sequence[Photo]) -> dict[str, Seque
                 _origin(mask.file, folder),
                 _LICENCE,
             )
-            for mask in find_masks(_existing(folder), names, with_links=True)
+            for mask in find_masks(existing_folder(folder, _WANTED), names, with_links=True)
         ]
         for kind, folder in folders.items()
     }
@@ -132,13 +139,6 @@ def _drawn(photos: Sequence[Photo], share: float, seed: int) -> list[Photo]:
     if len(drawn) == len(photos) and share < 1:
         drawn.remove(max(photos, key=draws.__getitem__))
     return drawn
-
-
-def _existing(folder: Path) -> Path:
-    if not folder.is_dir():
-        found = "is no folder" if folder.exists() else "no such folder"
-        raise DataError(f"{folder}: {found}; wanted one of images")
-    return folder
 
 
 def _origin(file: Path, folder: Path) -> str:

@@ -59,6 +59,14 @@ def find_images(folder: Path, *, with_links: bool = False) -> list[Path]:
     return images
 
 
+def existing_folder(folder: Path, wanted: str) -> Path:
+    """Return a folder of the user's; raise DataError, with what is wanted, if it is none."""
+    if not folder.is_dir():
+        found = "is no folder" if folder.exists() else "no such folder"
+        raise DataError(f"{folder}: {found}; wanted {wanted}")
+    return folder
+
+
 def broken_links(folder: Path) -> list[Path]:
     """Return the links below a folder that lead nowhere, as to a disk that is not there, sorted.
 

@@ -22,7 +22,7 @@ from workflow.command import run_command
 from workflow.kinds_table import KINDS_FILE, write_kinds
 from workflow.sections import MasksParams
 from workflow.shards import Shard, add_shard_options, chosen_shards, for_each_shard
-from workflow.sources.layout import find_images
+from workflow.sources.layout import broken_links, existing_folder, find_images
 from workflow.stage_params import nothing, start_stage
 
 TRAIN_STAGE_NUMBER = 3
@@ -79,14 +79,17 @@ def given_masks(folder: str | None) -> list[Path]:
     """Return the files of the masks for the kind ``folder`` in sorted order.
 
     Raises:
-        DataError: If the folder is named but is not there, or holds no image.
+        DataError: If the folder is named but is not there, holds no image, or a link in it leads
+            nowhere.
         MaskError: If one of those looked at can't be read, or most of them look inverted.
     """
     if folder is None:
         return []
-    if not Path(folder).is_dir():
-        raise DataError(f"{folder}: no such folder; wanted one of masks: mend masks.folder")
-    files = find_images(Path(folder), with_links=True)
+    place = existing_folder(Path(folder), "one of masks: mend masks.folder")
+    if lost := broken_links(place):
+        # Left out unsaid, every mask would be drawn from another set.
+        raise DataError(f"{lost[0]}: a link that leads nowhere; wanted a mask: mend or delete it")
+    files = find_images(place, with_links=True)
     _refuse_inverted(folder, files)
     return files
 
