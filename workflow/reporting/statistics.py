@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm, t
+from scipy.special import ndtr, stdtrit  # scipy.stats takes a second to import
 
 STAGE_NUMBER = 7
 LEVEL = 0.95
@@ -103,5 +103,6 @@ def _intervals(sums: Floats, counts: Floats, draws: int, seed: int) -> tuple[Flo
 def _ends(photos: int) -> tuple[float, float]:
     """Return the expanded percentiles between which the interval lies."""
     tail = (1 - LEVEL) / 2
-    end = float(norm.cdf(t.ppf(tail, photos - 1) * math.sqrt(photos / (photos - 1))))
+    reach = stdtrit(photos - 1, tail) * math.sqrt(photos / (photos - 1))  # Student's t
+    end = float(ndtr(reach))
     return end, 1 - end
