@@ -58,9 +58,13 @@ Place = tuple[int, int]  # row and column
 
 
 def _compiled(loop: Callable[..., Any]) -> Any:
-    """Compile a loop, and keep it on the disk if there is a place for it."""
+    """Compile a loop, and keep it on the disk if there is a place for it.
+
+    Every new clone and machine compiles anew, so loops take numbers one by one: what numba makes
+    of a slice that is assigned takes longer to compile than all else in a loop.
+    """
     try:
-        return njit(cache=True)(loop)
+        return njit(cache=True, no_cfunc_wrapper=True)(loop)  # no C code calls them
     except RuntimeError:  # neither this folder nor the user's can be written, as in a container
         return njit(loop)
 
@@ -252,7 +256,8 @@ def _draw(places: Integers, count: int, state: State) -> Integers:
     """Draw `count` of the places, with replacement."""
     drawn = np.empty((count, 2), np.int64)
     for i in range(count):
-        drawn[i] = places[_random_below(state, len(places))]
+        place = _random_below(state, len(places))
+        drawn[i, 0], drawn[i, 1] = places[place, 0], places[place, 1]
     return drawn
 
 
@@ -276,31 +281,41 @@ def _distance(
     return total
 
 
-@_compiled
 def _peel(level: _Level, places: Integers) -> Pixels:
     """Fill the hole layer by layer from its border, each pixel from the best of the places.
 
     A layer is the unfilled pixels next to filled ones; only filled pixels are compared.
     """
-    height, width = level.known.shape
-    radius, image, filled = level.radius, level.image.copy(), level.known.copy()
+    image, filled = level.image, level.known
     while not filled.all():
-        before, done, weights = image.copy(), filled.copy(), filled.astype(np.int64)
-        for y, x in np.argwhere(~done):
-            if not done[max(y - 1, 0) : y + 2, max(x - 1, 0) : x + 2].any():
-                continue
-            # At the border of the picture the pixel is not the centre of its patch.
-            down = min(max(y, radius), height - 1 - radius)
-            centre = (down, min(max(x, radius), width - 1 - radius))
-            best, match = np.int64(FAR), (0, 0)
-            for i in range(len(places)):
-                place = (places[i, 0], places[i, 1])
-                cost = _distance(before, weights, centre, place, radius, best)
-                if cost < best:
-                    best, match = cost, place
-            image[y, x] = before[match[0] + y - centre[0], match[1] + x - centre[1]]
-            filled[y, x] = True
+        layer = (cv2.dilate(filled.astype(np.uint8), _square(1)) > 0) & ~filled
+        image = _fill_layer(image, filled.astype(np.int64), _places(layer), places, level.radius)
+        filled = filled | layer
     return image
+
+
+@_compiled
+def _fill_layer(
+    image: Pixels, weights: Integers, layer: Integers, places: Integers, radius: int
+) -> Pixels:
+    """Fill the pixels of a layer, with weights 1 for filled pixels and 0 for others."""
+    height, width = weights.shape
+    result = image.copy()
+    for k in range(len(layer)):
+        y, x = layer[k, 0], layer[k, 1]
+        # At the border of the picture the pixel is not the centre of its patch.
+        down = min(max(y, radius), height - 1 - radius)
+        centre = (down, min(max(x, radius), width - 1 - radius))
+        best, match = np.int64(FAR), (0, 0)
+        for i in range(len(places)):
+            place = (places[i, 0], places[i, 1])
+            cost = _distance(image, weights, centre, place, radius, best)
+            if cost < best:
+                best, match = cost, place
+        for channel in range(3):
+            value = image[match[0] + y - centre[0], match[1] + x - centre[1], channel]
+            result[y, x, channel] = value
+    return result
 
 
 @_compiled
@@ -364,6 +379,7 @@ def _vote(level: _Level, field: Integers, cost: Integers, tolerance: float) -> F
     The nearer a patch is to known pixels and the better its match, the more it counts. Returns
     shape ``(H, W, 3)``, values 0..255; zero outside the hole.
     """
+    height, width = level.known.shape
     reach = range(-level.radius, level.radius + 1)
     votes, weights = np.zeros(level.image.shape), np.zeros(level.known.shape)
     for i in range(len(level.centres)):
@@ -379,8 +395,11 @@ def _vote(level: _Level, field: Integers, cost: Integers, tolerance: float) -> F
                     for channel in range(3):
                         value = level.image[field[y, x, 0] + dy, field[y, x, 1] + dx, channel]
                         votes[y + dy, x + dx, channel] += weight * value
-    for y, x in np.argwhere(~level.known):
-        votes[y, x] /= weights[y, x]
+    for y in range(height):
+        for x in range(width):
+            if not level.known[y, x]:
+                for channel in range(3):
+                    votes[y, x, channel] /= weights[y, x]
     return votes
 
 
@@ -404,7 +423,7 @@ def _copy_nearest(level: _Level, field: Integers, votes: Floats) -> Pixels:
                         distance += (votes[y + dy, x + dx, channel] - value) ** 2
                     if distance < best[y + dy, x + dx]:
                         best[y + dy, x + dx] = distance
-                        filled[y + dy, x + dx] = level.image[
-                            field[y, x, 0] + dy, field[y, x, 1] + dx
-                        ]
+                        for channel in range(3):
+                            value = level.image[field[y, x, 0] + dy, field[y, x, 1] + dx, channel]
+                            filled[y + dy, x + dx, channel] = value
     return filled
