@@ -279,8 +279,9 @@ def _fade_in(image: Picture, new: Floats, holes: Mask, total: Floats, weight: Fl
     """Move the running mean of the holes towards new values, and add their weight to the total."""
     total += weight
     share = (weight / total)[holes][:, None]
-    old = as_01(image[holes])
-    image[holes] = from_01(old + share * (new[holes] - old), image.dtype)
+    # Where nothing was filled before, the share is 1, and of what lay there no rounding is left.
+    mean = (1 - share) * as_01(image[holes]) + share * new[holes]
+    image[holes] = from_01(mean, image.dtype)
 
 
 def _weight(window: Window, shape: tuple[int, ...], margin_px: int) -> Floats:

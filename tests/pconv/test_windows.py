@@ -185,12 +185,13 @@ class TestFillHoles:
         damaged = np.where(holes[..., None], random_picture(seed, height, width), image)
         assert (fill_holes(damaged, ~holes, mean_of_known, SMALL) == image).all()
 
-    @given(seed=seeds, height=sides, width=sides)
-    @settings(deadline=None, max_examples=25)
-    def test_under_holes(self, seed: int, height: int, width: int) -> None:
-        """What lies under the holes changes nothing."""
+    @given(seed=seeds, height=sides, width=sides, dtype=st.sampled_from([np.uint8, np.float32]))
+    @settings(deadline=None, max_examples=50)
+    def test_under_holes(self, seed: int, height: int, width: int, dtype: type) -> None:
+        """What lies under the holes changes nothing, not even a last digit."""
         known = ~random_holes(seed, height, width)
-        one, other = (random_picture(s, height, width) for s in (seed, seed + 1))
+        pictures = (as_01(random_picture(s, height, width)) for s in (seed, seed + 1))
+        one, other = (from_01(picture, np.dtype(dtype)) for picture in pictures)
         other[known] = one[known]
         results = [fill_holes(image, known, mean_of_known, SMALL) for image in (one, other)]
         assert (results[0] == results[1]).all()
