@@ -60,19 +60,23 @@ def mask_for_all(names: list[str]) -> Path | None:
 def match_masks(photos: list[Path], masks: list[Path]) -> list[Path | None]:
     """Return each photo's mask, that of its name, or none where none fits.
 
-    ``mask/cat.png``, ``cat_mask.png``, ``cat-mask.png`` and ``cat.mask.png`` fit ``cat.jpg``. A
-    photo is no mask, unless it is called one.
+    ``mask/cat.png``, ``cat_mask.png``, ``cat-mask.png`` and ``cat.mask.png`` fit ``cat.jpg``;
+    ``mask/gas_mask.png`` fits ``gas_mask.jpg`` as well as ``gas.jpg``. A photo is no mask, unless
+    it is called one.
 
     Raises:
         MaskError: If two masks fit one name.
     """
     by_name: dict[str, Path] = {}
-    no_masks = {photo.resolve() for photo in photos if not _is_called_mask(photo)}
-    for mask in (mask for mask in masks if mask.resolve() not in no_masks):
+    same_name: dict[str, Path] = {}
+    called_mask = {photo.resolve(): _is_called_mask(photo) for photo in photos}
+    for mask in (mask for mask in masks if called_mask.get(mask.resolve(), True)):
         other = by_name.setdefault(_photo_stem(mask), mask)
         if other != mask:
             raise MaskError(f"{mask}: fits the same photos as {other}; wanted one mask a name")
-    return [by_name.get(photo.stem) for photo in photos]
+        if mask.resolve() not in called_mask:
+            same_name[mask.stem] = mask
+    return [by_name.get(photo.stem) or same_name.get(photo.stem) for photo in photos]
 
 
 def with_masks(

@@ -111,6 +111,14 @@ class TestMatchMasks:
         assert [job[1] for job in plan_jobs(photos, [file], None, for_all=file)] == [file] * 2
         assert [job[1] for job in plan_jobs(photos, [file], None)] == [None, file]
 
+    def test_photo_called_mask(self) -> None:
+        """A photo whose name ends as a mask's does gets the mask of its name, but never itself."""
+        photos, mask = [Path("gas_mask.jpg"), Path("gas.jpg")], Path("m/gas_mask.png")
+        assert match_masks(photos, [mask]) == [mask, mask]
+        both = [mask, Path("m/gas_mask_mask.png")]
+        assert match_masks(photos, both) == [both[1], mask]
+        assert match_masks(photos[:1], photos[:1]) == [None]
+
     def test_raises(self) -> None:
         """Two masks for one name are refused."""
         with pytest.raises(MaskError, match=r"a_mask\.png.*a\.png"):
