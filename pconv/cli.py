@@ -204,7 +204,7 @@ def info(
     facts = {**network.hyperparameters(), "parameters": f"{count:,}", "bytes": f"{size:,}", **about}
     width = max(map(len, facts))
     for name, value in facts.items():
-        typer.echo(f"{name:{width}}  {value}")
+        typer.echo(one_line(f"{name:{width}}  {value}"))
     typer.echo("")
     for line in _table(network):
         typer.echo(line)

@@ -413,6 +413,11 @@ class TestInfo:
         for words in ("pconv", f"{count:,}", "dataset", "sample", "PConv6"):
             assert words in result.output
 
+    def test_foreign_words(self) -> None:
+        """What a file of somebody else says of itself stays one line and colours nothing."""
+        save_weights("a.safetensors", PConvUNet(width=2, levels=3), {"licence": "a\nb\x1b[31m"})
+        assert "licence       a\\nb\\x1b[31m\n" in pconv("info", "a.safetensors").output
+
     def test_raises(self) -> None:
         """What is no weights file is told."""
         torch.save({}, "a.pt")
