@@ -199,6 +199,7 @@ def _device(name: str | torch.device | None) -> torch.device:
         here.item()  # "meta" is a device too, but one without memory
     # torch's own ways to say that it has none, and that it is no device.
     except (RuntimeError, AssertionError, ImportError, TypeError) as error:
-        reason = str(error).splitlines()[0]
+        # The rest may be a list of all kinds of device that torch was ever built for.
+        reason = str(error).splitlines()[0].partition(". ")[0]
         raise ParameterError(f"device is {str(name)!r}, which is not here: {reason}") from error
     return here.device
