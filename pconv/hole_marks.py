@@ -40,7 +40,7 @@ class HoleMarks:
         grow_px: By how much holes grow in all directions.
 
     Raises:
-        ParameterError: If there is no such colour.
+        ParameterError: If there is no such colour, or a tolerance without a colour.
     """
 
     colour: str | None = None
@@ -52,6 +52,11 @@ class HoleMarks:
         """Refuse a colour that does not exist; capitals and blanks around its name don't matter."""
         if self.colour is not None:
             object.__setattr__(self, "colour", self.colour.strip().lower())
+        elif self.tolerance:
+            raise ParameterError(
+                f"tolerance is {self.tolerance}, but no colour of holes is named; name it, for "
+                "example --hole-color black, or leave the tolerance out"
+            )
         if self.colour not in (None, TRANSPARENT):
             _rgb(str(self.colour))
 

@@ -215,3 +215,8 @@ class TestHoleMarks:
             HoleMarks("magnta")
         with pytest.raises(ParameterError, match=r"'rgb\(256,0,0\)', with numbers above 255"):
             HoleMarks("rgb(256,0,0)")
+
+    def test_tolerance_raises(self) -> None:
+        """A tolerance that has no colour would change nothing, so it is refused."""
+        with pytest.raises(ParameterError, match=r"tolerance is 100, but no colour .*--hole-color"):
+            HoleMarks(tolerance=100)
