@@ -16,7 +16,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from pconv.atomic import atomic_file
-from pconv.errors import WeightsError
+from pconv.errors import ParameterError, WeightsError
 from pconv.unet import Fill, UNet, build_unet
 from pconv.weights_header import ABOUT, LAYOUT, opened
 from pconv.weights_source import weights_file
@@ -24,6 +24,8 @@ from pconv.weights_source import weights_file
 _SIZES = ("in_channels", "out_channels", "width", "levels")
 _TRAINED_AT = "size_px"  # what a header calls the side of the training images
 _LARGEST_TOLD_PX = 2**16  # of training images: more is no size but damage
+# The precisions of weights, as torch and as safetensors call them.
+_KINDS = {torch.float16: "F16", torch.bfloat16: "BF16", torch.float32: "F32", torch.float64: "F64"}
 _WRAPPERS = ("_orig_mod", "module")  # where torch.compile and DataParallel keep what they wrap
 
 
@@ -48,7 +50,11 @@ def save_weights(
         WeightsError: If a weight is not finite, or not in this precision, or the network is not
             one that :func:`load_weights` could build again, or ``about`` holds something else than
             text, or as ``size_px`` no whole number in digits up to 65536.
+        ParameterError: If the precision is none of floating point that `load_weights` reads.
     """
+    if dtype not in _KINDS:
+        wanted = ", ".join(map(str, _KINDS))
+        raise ParameterError(f"dtype is {dtype}, wanted one of {wanted}")
     network = unwrapped(model)
     if not isinstance(network, UNet):
         raise WeightsError(f"{path}: a {type(network).__name__}; wanted a network of pconv.unet")
@@ -242,7 +248,7 @@ def _check_tensors(path: Path | str, model: UNet, file: Any) -> None:
         )
     for name, value in wanted.items():
         found = file.get_slice(name)
-        kinds = ("F16", "BF16", "F32", "F64") if value.is_floating_point() else ("I64",)
+        kinds = tuple(_KINDS.values()) if value.is_floating_point() else ("I64",)
         shape, kind = tuple(found.get_shape()), found.get_dtype()
         if shape != tuple(value.shape):
             raise WeightsError(f"{path}: {name} is {shape}, wanted {tuple(value.shape)}")

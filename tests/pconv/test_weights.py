@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn.utils import parametrizations
 
 from pconv import weights_source
-from pconv.errors import WeightsError
+from pconv.errors import ParameterError, WeightsError
 from pconv.unet import build_unet
 from pconv.weights import begin_with, load_weights, save_weights
 from pconv.weights_header import read_about
@@ -79,6 +79,14 @@ class TestSaveWeights:
         torch.nn.init.constant_(model.encoder[0].conv.weight, value)
         with pytest.raises(WeightsError, match=r"encoder\.0\.conv\.weight .* not finite"):
             save_weights(saved, model, dtype=torch.float16)
+        assert saved.read_bytes() == before
+
+    @pytest.mark.parametrize("dtype", [torch.int8, torch.float8_e4m3fn, "float16"])
+    def test_raises_on_dtype(self, saved, dtype):
+        """A precision that can't be loaded is refused: as integers all kernels became 0."""
+        before = saved.read_bytes()
+        with pytest.raises(ParameterError, match=rf"dtype is {dtype}, wanted one of torch"):
+            save_weights(saved, network(), dtype=dtype)
         assert saved.read_bytes() == before
 
     @pytest.mark.parametrize("wrap", [torch.compile, nn.DataParallel])
