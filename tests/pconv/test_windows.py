@@ -284,6 +284,19 @@ class TestFillHoles:
             counts.append(sum(calls))
         assert counts[0] == counts[1]
 
+    def test_whole_windows(self) -> None:
+        """However large a hole, at each size of the picture whole windows lie around it."""
+        known = np.ones((1000, 1000), bool)
+        known[300:700, 300:700] = False
+        sizes: set[tuple[int, ...]] = set()
+
+        def seen(images: Floats, mask: Mask) -> Floats:
+            sizes.add(mask.shape[1:])
+            return mean_of_known(images, mask)
+
+        fill_holes(np.zeros((1000, 1000, 3)), known, seen, SMALL)
+        assert sizes == {(16, 16)}
+
 
 class TestReduce:
     """A smaller picture is made of known pixels only."""
