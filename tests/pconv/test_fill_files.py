@@ -203,6 +203,7 @@ class TestPlanJobs:
             (["s/a.jpg", "s/b.jpg"], "m/a_mask.png"),
             (["2023/a.jpg", "2024/a.jpg"], "2024/logo.png"),
             (["p/carnival-mask.jpg", "p/b.jpg"], "logo.png"),
+            (["p/gas_mask.jpg"], "p/gas_mask_mask.png"),
         ],
     )
     def test_mask_beside(self, photos: list[str], mask: str) -> None:
@@ -217,6 +218,12 @@ class TestPlanJobs:
         assert [job[0] for job in jobs] == [Path("a.png"), Path("z.png")]
         assert plan_jobs(photos[:2], [mask], "out.png", for_all=mask)[0][2] == Path("out.png")
         assert len(plan_jobs([mask], [mask], None, for_all=mask)) == 1
+
+    @pytest.mark.parametrize("out", ["a.png", "m.png"])
+    def test_own_input(self, out: str) -> None:
+        """A photo's own place and its mask's are for `fill_file` to keep or, if told to, give."""
+        photo, mask = Path("a.png"), Path("m.png")
+        assert plan_jobs([photo], [mask], out, for_all=mask) == [(photo, mask, Path(out))]
 
     def test_folder_like_a_picture(self, tmp_path: Path) -> None:
         """A folder that is there is one, whatever its name."""
@@ -249,9 +256,10 @@ class TestPlanJobs:
             plan_jobs(photos, [], str(tmp_path / "new"))
         with pytest.raises(ParameterError, match=r"name of one picture; wanted a folder for 2"):
             plan_jobs(photos, [], str(tmp_path / "out.png"))
-        touch(tmp_path, "out.png")
-        with pytest.raises(ParameterError, match="wanted a folder for 2 results"):
-            plan_jobs(photos, [], str(tmp_path / "out.png"))
+        touch(tmp_path, "out.png", "notes")
+        for name in ("out.png", "notes"):
+            with pytest.raises(ParameterError, match=f"{name}: is a file; wanted a folder for 2"):
+                plan_jobs(photos, [], str(tmp_path / name))
 
 
 class TestFillFile:

@@ -145,6 +145,13 @@ class TestRoundTrip:
             assert result.info["gamma"] == pytest.approx(0.45455)
             assert result.info["dpi"] == pytest.approx((300, 300), abs=0.1)
 
+    def test_one_profile(self, tmp_path: Path) -> None:
+        """Of a PNG file that has a profile its chunk is kept, and no second one is made."""
+        path, again = tmp_path / "photo.png", tmp_path / "again.png"
+        Image.fromarray(noise("u1", 8, 8, 3)).save(path, icc_profile=PROFILE)
+        write_photo(again, read_photo(path))
+        assert [kind for kind, _ in kept_chunks(again)] == [b"iCCP"]
+
     @pytest.mark.parametrize(
         ("note", "stays"),
         [(b"lens 35mm", True), (b"\xff\xd8\xff pic", False), (b"lens \xff\xd8\xff pic", False)],
@@ -433,6 +440,13 @@ class TestReadPhoto:
         with pytest.raises(ImageError, match="not a readable image"):
             read_photo(path)
 
+    def test_planes(self, tmp_path: Path) -> None:
+        """Of 8 bits, channels may lie in planes of their own."""
+        path, pixels = tmp_path / "photo.tif", noise("u1", 9, 11, 3)
+        planes = np.moveaxis(pixels, -1, 0)
+        tifffile.imwrite(path, planes, photometric="rgb", planarconfig="separate")
+        assert (read_photo(path).pixels == pixels).all()
+
     @pytest.mark.parametrize(
         ("options", "words"),
         [
@@ -570,6 +584,12 @@ class TestWritePhoto:
         with pytest.raises(ImageError, match=rf"{name}: (JPEG|WEBP) .*{words}.*wanted \.png"):
             write_photo(tmp_path / name, photo)
         assert list(tmp_path.iterdir()) == []
+
+    @pytest.mark.parametrize(("name", "most"), [("a.webp", 16_383), ("a.jpg", 65_500)])
+    def test_largest(self, tmp_path: Path, name: str, most: int) -> None:
+        """What a format just has room for is written."""
+        write_photo(tmp_path / name, Photo(np.zeros((2, most, 3), np.uint8)))
+        assert read_photo(tmp_path / name).pixels.shape == (2, most, 3)
 
     @pytest.mark.parametrize(
         "pixels",
