@@ -25,7 +25,8 @@ from pconv.photo_files import read_photo
 from pconv.resizing import fit_image, fit_mask
 
 IDENTICAL_DB = 100.0
-"""What a fill counts in means of PSNR that equals the photograph; as in the pipeline's report."""
+"""The most that a fill counts in means of PSNR, as in the pipeline's report. One that equals the
+photograph has no finite PSNR, and one value off by one in a million would count more than it."""
 
 Fill = Callable[[Pixels, Mask], Pixels]
 Drawing = Callable[[np.random.Generator, int, int], Mask]  # of a height and a width
@@ -77,7 +78,7 @@ class Row:
     def number(self, name: str) -> float:
         """Return a metric, or the time, as it counts in means."""
         value = self.seconds if name == "seconds" else self.metrics[name]
-        return IDENTICAL_DB if value == math.inf else value
+        return min(value, IDENTICAL_DB) if name.startswith("psnr") else value
 
 
 def hidden_by_mask(

@@ -137,6 +137,12 @@ class TestMeasure:
         assert IDENTICAL_DB == evaluation.IDENTICAL_DB  # as in the pipeline's tables
         assert len(list(table_lines(rows[:2]))) == 4
 
+    def test_nearly_identical(self) -> None:
+        """A fill that all but equals the photo counts no more than one that does."""
+        row = Row(("a", "m"), 0.25, "x", {"psnr": 112.9}, seconds=112.9)
+        assert row.number("psnr") == IDENTICAL_DB
+        assert row.number("seconds") == 112.9
+
     def test_raises(self) -> None:
         """A photo smaller than SSIM's window is named."""
         truth, known = np.zeros((10, 40, 3), np.uint8), np.ones((10, 40), bool)
