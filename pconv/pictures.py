@@ -190,8 +190,8 @@ def _binary(values: Array) -> Mask:
     stray = int(np.count_nonzero(values) - np.count_nonzero(known))
     if stray:
         raise MaskError(
-            f"{stray} of {values.size} pixels of the mask are neither 0 nor {highest}; masks must "
-            "be binary (was it saved as JPEG, or resized with smoothing?)"
+            f"{stray} of {values.size} pixels of the mask are neither 0 nor {highest or 1}; masks "
+            "must be binary (was it saved as JPEG, or resized with smoothing?)"
         )
     return known
 

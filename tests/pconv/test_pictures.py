@@ -180,6 +180,7 @@ class TestAsMask:
             (KNOWN.astype("u1") * 200, "largest value is 200"),
             (np.where(KNOWN, 255, np.arange(8)).astype("u1"), "neither 0 nor 255"),
             (np.where(KNOWN, 1, 0.5), "neither 0 nor 1"),
+            (-KNOWN.astype(int), "neither 0 nor 1"),
             (~KNOWN, "inverted"),
             (np.zeros((6, 8), bool), "no known pixel"),
             (np.full((6, 8), np.nan), "largest value is nan"),
