@@ -113,17 +113,27 @@ class TestPlaceWindows:
         holes[101:107, 202:210] = True
         assert place_windows(holes, SMALL) == [(slice(96, 112), slice(198, 214))]
 
-    def test_cuts_no_small_hole(self) -> None:
+    @pytest.mark.parametrize("side", [8, 10])  # 10 is all that a window fills
+    def test_cuts_no_small_hole(self, side: int) -> None:
         """A hole that fits into a window waits for its own rather than being cut in two."""
         holes = np.zeros((60, 60), bool)
         for top, left in ((20, 5), (26, 16), (23, 27), (29, 45)):
-            holes[top : top + 8, left : left + 8] = True
+            holes[top : top + side, left : left + side] = True
         windows = place_windows(holes, SMALL)
         assert len(windows) == 4
         for rows, columns in windows:
             inside = holes[rows, columns][3:-3, 3:-3]
             assert ndimage.label(inside)[1] == 1
-            assert inside.sum() == 64
+            assert inside.sum() == side**2
+
+    def test_cuts_none_beside_another(self) -> None:
+        """A hole as wide as a window fills waits for its own beside a narrow one, too."""
+        wide = np.zeros((60, 60), bool)
+        wide[20:30, 31:41] = True
+        holes = wide.copy()
+        holes[20:22, 25:27] = True
+        windows = place_windows(holes, SMALL)
+        assert [wide[rows, columns][3:-3, 3:-3].sum() for rows, columns in windows] == [0, 100]
 
     def test_cuts_no_diagonal(self) -> None:
         """Pixels that touch at their corners are one hole."""
