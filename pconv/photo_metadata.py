@@ -8,7 +8,6 @@ import logging
 import struct
 import zlib
 from pathlib import Path
-from typing import Any
 
 from PIL import Image
 
@@ -71,8 +70,9 @@ def exif_without_pictures(exif: Image.Exif, path: Path) -> bytes | None:
 
 
 def _is_left_out(tag: int, field: Field | Directory) -> bool:
-    is_xmp_with_pictures = tag == _XMP_TAG and _has_thumbnails(field[1])
-    return is_xmp_with_pictures or tag in _STORAGE_TAGS | _PHOTOSHOP_TAGS | {ICC_TAG}
+    if tag == _XMP_TAG and not isinstance(field, dict):
+        return _has_thumbnails(field[1])
+    return tag in _STORAGE_TAGS | _PHOTOSHOP_TAGS | {ICC_TAG}
 
 
 def kept_chunks(path: Path) -> list[tuple[bytes, bytes]]:
@@ -121,8 +121,7 @@ def _brings_thumbnail(kind: bytes, content: bytes) -> bool:
     return _has_thumbnails(text)
 
 
-def _has_thumbnails(xmp: Any) -> bool:
+def _has_thumbnails(xmp: bytes) -> bool:
     """Return whether XMP, plain or in ImageMagick's hexadecimal lines, holds thumbnails."""
-    text = xmp if isinstance(xmp, bytes) else str(xmp).encode()
-    text = text.replace(b"\0", b"").replace(b"\n", b"")  # it may be UTF-16
+    text = xmp.replace(b"\0", b"").replace(b"\n", b"")  # it may be UTF-16
     return any(word in text or word.hex().encode() in text for word in _XMP_THUMBNAILS)
