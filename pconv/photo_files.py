@@ -222,10 +222,10 @@ def refuse_pages(image: Image.Image, path: Path) -> None:
 
 def _refuse_lossy(image: Image.Image, exif: Image.Exif, path: Path) -> None:
     refuse_pages(image, path)
-    if image.mode in ("I", "F"):
-        raise ImageError(f"{path}: 32-bit pixels; wanted 8 or 16 bits a channel")
     if image.format == "TIFF":
         _refuse_odd_tiff(exif, path)
+    if image.mode in ("I", "F"):
+        raise ImageError(f"{path}: 32-bit pixels; wanted 8 or 16 bits a channel")
 
 
 def _refuse_odd_tiff(exif: Image.Exif, path: Path) -> None:
@@ -239,7 +239,7 @@ def _refuse_odd_tiff(exif: Image.Exif, path: Path) -> None:
     if exif.get(_PLANAR) == _SEPARATE and 16 in _as_tuple(exif.get(_BITS)):
         raise ImageError(f"{path}: a 16-bit TIFF with separate channel planes; save interleaved")
     if _UNSIGNED not in _as_tuple(exif.get(_SAMPLE_FORMAT, _UNSIGNED)):
-        raise ImageError(f"{path}: signed pixels; save it with unsigned ones")
+        raise ImageError(f"{path}: signed or floating-point pixels; save it with unsigned ones")
 
 
 def _refuse_lost_channels(channels: int, read: int, path: Path) -> None:

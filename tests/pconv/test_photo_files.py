@@ -484,10 +484,12 @@ class TestReadPhoto:
         tifffile.imwrite(tmp_path / "photo.tif", pixels, **options)
         np.testing.assert_array_equal(read_photo(tmp_path / "photo.tif").pixels, pixels)
 
-    def test_signed(self, tmp_path: Path) -> None:
-        """A TIFF of signed pixels is refused: Pillow takes -1 for 255."""
-        tifffile.imwrite(tmp_path / "photo.tif", noise("i1", 9, 9), photometric="minisblack")
-        with pytest.raises(ImageError, match=r"photo\.tif: signed pixels"):
+    @pytest.mark.parametrize("dtype", ["i1", "i2", "f4"])
+    def test_signed(self, tmp_path: Path, dtype: str) -> None:
+        """A TIFF of signed pixels, or of floats, is refused as such: Pillow takes -1 for 255."""
+        pixels = np.zeros((9, 9), dtype)
+        tifffile.imwrite(tmp_path / "photo.tif", pixels, photometric="minisblack")
+        with pytest.raises(ImageError, match=r"photo\.tif: signed or floating-point pixels"):
             read_photo(tmp_path / "photo.tif")
 
     def test_cmyk_of_16_bits(self, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -498,9 +500,9 @@ class TestReadPhoto:
             read_photo(path)
         assert capfd.readouterr().err == ""
 
-    def test_float(self, tmp_path: Path) -> None:
-        """Floating-point files are refused."""
-        tifffile.imwrite(tmp_path / "photo.tif", np.zeros((16, 16), np.float32))
+    def test_32_bits(self, tmp_path: Path) -> None:
+        """Files of 32 bits a channel are refused."""
+        tifffile.imwrite(tmp_path / "photo.tif", np.zeros((16, 16), np.uint32))
         with pytest.raises(ImageError, match="32-bit"):
             read_photo(tmp_path / "photo.tif")
 
