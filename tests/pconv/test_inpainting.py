@@ -445,6 +445,14 @@ class TestInpaint:
             fills.append(inpaint(image, known, weights=tmp_path / "last.safetensors"))
         assert (fills[0] != fills[1]).any()
 
+    def test_two_files(self, tmp_path: Path) -> None:
+        """Of two files in turn, each is read once."""
+        files = [tmp_path / f"{name}.safetensors" for name in "ab"]
+        for file in files:
+            save_weights(file, PConvUNet(width=2, levels=3))
+        first = [network_fill(file, "cpu") for file in files]
+        assert [id(network_fill(file, "cpu")) for file in files] == list(map(id, first))
+
     def test_public_name(self) -> None:
         """It is what the package calls ``inpaint``."""
         assert pconv.inpaint is inpaint
