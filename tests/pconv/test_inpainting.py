@@ -242,12 +242,13 @@ class TestInpaint:
         assert (filled != inpaint(image, known, weights=weights)).any()
 
     def test_max_side_of_a_strip(self) -> None:
-        """A strip whose reduced copy would be less than a pixel wide is filled too."""
+        """A strip whose reduced copy would be less than a pixel wide, or high, is filled too."""
         image, known = np.full((400, 2, 3), 90, np.uint8), np.ones((400, 2), bool)
         known[100:120] = False
         image[~known] = 0
         for max_side in (30, 1):  # the least that there is
-            assert (inpaint(image, known, method="mean", max_side=max_side) == 90).all()
+            for strip, mask in ((image, known), (image.swapaxes(0, 1), known.T)):
+                assert (inpaint(strip, mask, method="mean", max_side=max_side) == 90).all()
 
     @pytest.mark.parametrize(("window_px", "wanted"), [(None, 0.5), (64, 0.25)])
     def test_mean_of_all(self, window_px: int | None, wanted: float) -> None:
