@@ -1,11 +1,15 @@
 """A copy of the project as a fresh clone has it, and its commands as a user gives them."""
 
+import contextlib
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+
+from pconv.patchmatch import patchmatch
 from workflow.code import is_code
 from workflow.graph import load_stages
 
@@ -21,13 +25,24 @@ def clone(folder: Path, preset: str = "tiny") -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
         if (ROOT / name).is_dir():
             ignored = shutil.ignore_patterns("__pycache__", "*.partial-*")
-            shutil.copytree(ROOT / name, target, ignore=ignored)
+            shutil.copytree(ROOT / name, target, ignore=ignored)  # with times, by which numba goes
         else:
             shutil.copy(ROOT / name, target)
+    _copy_compiled_loops(folder)
     run(folder, "git", "init", "-q")
     run(folder, "git", "-c", "user.name=t", "-c", "user.email=t@t", "add", "-A")
     run(folder, sys.executable, "-m", "workflow.presets", preset)
     return folder
+
+
+def _copy_compiled_loops(folder: Path) -> None:
+    """Give a clone what numba compiled here; else each job of an engine compiles it at once."""
+    patchmatch(np.zeros((16, 16, 3), np.uint8), np.eye(16, dtype=np.bool_))
+    cache = Path("pconv/__pycache__")
+    (folder / cache).mkdir()
+    for file in (ROOT / cache).glob("*.nb[ci]"):
+        with contextlib.suppress(FileNotFoundError):  # another process is writing it
+            shutil.copy2(file, folder / cache)
 
 
 def write_stand_ins(folder: Path) -> None:

@@ -432,7 +432,7 @@ class TestExport:
     def test_quiet(self, caplog: pytest.LogCaptureFixture) -> None:
         """It tells in a line what it wrote and how exact that is, not what the exporter thinks."""
         pytest.importorskip("onnxscript")
-        save_weights("a.safetensors", PConvUNet(width=2, levels=2, mask_channel=True))
+        save_weights("a.safetensors", PConvUNet(width=2, levels=1, mask_channel=True))
         result = pconv("export", "a.safetensors", "-o", "a\nb.onnx")
         assert result.exit_code == 0
         assert result.output.startswith("a.safetensors -> a\\nb.onnx (")

@@ -23,7 +23,7 @@ def weights(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     """Write a tiny random network."""
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
-    save_weights(path, PConvUNet(width=2, levels=3, **request.param), {"dataset": "none"})
+    save_weights(path, PConvUNet(width=2, levels=2, **request.param), {"dataset": "none"})
     return path
 
 
