@@ -129,7 +129,7 @@ def choose(
 
 
 def spread(ranked: pd.DataFrame, count: int) -> list[str]:
-    """Return ``count`` pairs spread evenly over the ranking, of different photos if possible.
+    """Return pairs spread evenly over the ranking, best first, of different photos if possible.
 
     Args:
         ranked: Pairs with ``photo``, best first; index: pair.
@@ -138,7 +138,8 @@ def spread(ranked: pd.DataFrame, count: int) -> list[str]:
     chosen: list[str] = []
     for step in range(min(count, len(ranked))):
         chosen += nearest(ranked, (step + 0.5) / count, 1, taken=ranked.loc[chosen])
-    return chosen
+    # Another photograph may be found only further up the ranking than the pair before.
+    return _best_first(chosen, ranked)
 
 
 def nearest(
@@ -162,7 +163,7 @@ def nearest(
     fresh = by_distance[~by_distance["photo"].isin(used)].drop_duplicates("photo")
     others = by_distance[~by_distance.index.isin(fresh.index)]
     chosen = [str(name) for name in pd.concat([fresh, others]).index[:count]]
-    return sorted(chosen, key=list(ranked.index).index)
+    return _best_first(chosen, ranked)
 
 
 def load_examples(
@@ -215,6 +216,10 @@ def shown_methods(measured: Sequence[str], judge: str, models: Path) -> list[str
     if away:
         log.warning("%s: no weights of %s; not in the pictures", models, ", ".join(sorted(away)))
     return sorted_methods(shown - away)
+
+
+def _best_first(names: Iterable[str], ranked: pd.DataFrame) -> list[str]:
+    return sorted(names, key=list(ranked.index).index)
 
 
 def _of_kinds(ranked: pd.DataFrame, kinds: Sequence[str]) -> pd.DataFrame:

@@ -90,7 +90,12 @@ class TestChoice:
     def test_spread(self) -> None:
         """As many as asked for and there are, none twice, best first."""
         assert spread(self.RANKED, 3) == ["p1", "p2", "p4"]
-        assert sorted(spread(self.RANKED, 9)) == list(self.RANKED.index)
+        assert spread(self.RANKED, 9) == list(self.RANKED.index)
+
+    def test_spread_of_few_photos(self) -> None:
+        """Best first also where another photograph has pairs only further up the ranking."""
+        few = pd.DataFrame({"photo": list("baaa")}, index=["p0", "p1", "p2", "p3"])
+        assert spread(few, 2) == ["p0", "p1"]
 
     def test_choose(self, reported: Project) -> None:
         """Pairs are ranked by our network's PSNR in the hole; small holes are extremes only."""
