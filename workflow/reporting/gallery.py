@@ -103,12 +103,13 @@ def _hero(material: Material) -> Exhibit:
 
 
 def _examples(material: Material) -> list[Exhibit]:
-    methods = [m for m in material.methods if not m.startswith("plain-")]
+    judge = material.choice.judge
+    methods = [m for m in material.methods if m == judge or not m.startswith("plain-")]
     texts = {"ec": "Error concealment (the paper's Figure 7)", "or": "Object removal (Figure 8)"}
     chosen = {"ec": material.choice.ec, "or": material.choice.or_}
     caption = (
         f"Pairs spread evenly over the ranking by PSNR in the hole of "
-        f"{material.labels[material.choice.judge]}, best first. Each shows another "
+        f"{material.labels[judge]}, best first. Each shows another "
         f"photograph, if there are enough. {_VISIBLE}"
     )
     return [

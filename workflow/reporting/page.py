@@ -12,6 +12,7 @@ from pconv.atomic import atomic_file
 from pconv.errors import ImageError
 from pconv.images import Pixels, read_image
 from workflow.reporting.examples import Example
+from workflow.reporting.names import NETWORK_LABELS
 from workflow.reporting.tables import Table
 
 TEMPLATE = Path(__file__).with_name("page.html.j2")
@@ -103,10 +104,12 @@ def write_page(path: Path, content: Content) -> None:
 
 
 def _first_layer(wipes: Sequence[Wipe]) -> int:
-    """Return which layer stands on the right at first: the last fill of our network."""
+    """Return which layer stands on the right at first: the last fill of the first network."""
     names = [name for name, _ in wipes[0].layers] if wipes else []
-    ours = [number for number, name in enumerate(names) if name.startswith("PConv")]
-    return ours[-1] if ours else len(names) - 1
+    for network in NETWORK_LABELS.values():
+        if fills := [number for number, name in enumerate(names) if name.startswith(network)]:
+            return fills[-1]
+    return len(names) - 1
 
 
 def _address(picture: Pixels, quality: int) -> str:

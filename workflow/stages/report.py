@@ -208,9 +208,7 @@ def _content(
 ) -> Content:
     choice = material.choice
     wiped = list(dict.fromkeys([*choice.hero, *choice.ec, *choice.or_]))
-    ours = {"fingerprint": "not recorded"} | provenance.weights_about(material.sources.models).get(
-        OURS, {}
-    )
+    about = provenance.weights_about(material.sources.models).get(choice.judge, {})
     return Content(
         lead=numbers.lead,
         features=numbers.features,
@@ -221,7 +219,7 @@ def _content(
         shares=numbers.share_tables(),
         comparisons=numbers.comparison_tables(),
         figures=[figure for name, figure in shown.items() if name != gallery.HERO],
-        fingerprint=ours["fingerprint"],
+        fingerprint=about.get("fingerprint", "not recorded"),
         facts=facts,
     )
 

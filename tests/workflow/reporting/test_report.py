@@ -5,8 +5,10 @@ import json
 import re
 import sys
 from dataclasses import fields
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
@@ -27,7 +29,7 @@ from tests.workflow.reporting.project import (
 )
 from workflow.dvc_hash import dvc_hash
 from workflow.pairs import read_pairs, write_pairs
-from workflow.reporting import examples, gallery
+from workflow.reporting import examples, gallery, pictures
 from workflow.reporting.names import METRICS
 from workflow.reporting.statistics import MIN_PHOTOS
 from workflow.stages.report import Inputs, Outputs, main, write_report
@@ -109,6 +111,19 @@ class TestWriteReport:
             "tags.fingerprint = &#39;f1e2d3&#39;" in page or "tags.fingerprint = 'f1e2d3'" in page
         )
         assert dvc_hash(reported.inputs.evaluation) in page
+
+    def test_plain_network_alone(self, project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Where no partial convolutions were trained, the plain network's last weights are shown."""
+        (project.inputs.models / "pconv").rename(project.inputs.models / "plain")
+        for shard in project.inputs.evaluation.glob("*/pairs.csv"):
+            shard.write_text(shard.read_text().replace(",pconv-", ",plain-"))
+        drawn = Mock(wraps=pictures.fills_figure)
+        monkeypatch.setattr(pictures, "fills_figure", drawn)
+        page = unescape(project.write().page.read_text())
+        assert "<b>Hole, filled, truth.</b> Plain convolution, epoch 3. " in page
+        assert "selected>Plain convolution, epoch 3<" in page
+        assert "tags.fingerprint = 'f1e2d3'" in page
+        assert [call.args[1] for call in drawn.call_args_list] == [["plain-last", "telea"]] * 2
 
     def test_pictures_hold_no_metadata(self, reported: Project) -> None:
         """No version and no date is written into a picture."""
