@@ -165,8 +165,8 @@ def _masks(material: Material) -> Exhibit:
     labels = {**KIND_LABELS, TRAINING: "Training"}
     figure = pictures.masks_figure({k: masks for k, masks in found.items() if masks}, labels)
     caption = (
-        "The kinds of holes of the evaluated pairs (the paper's Figure 5 shows the first three), "
-        "and some of the training masks. Holes are black."
+        "The kinds of holes of the evaluated pairs (the paper's Figure 5 shows random walks, "
+        "strokes and rectangles), and some of the training masks. Holes are black."
     )
     return Exhibit("masks", "Masks", caption, figure)
 
