@@ -13,6 +13,7 @@ from workflow.sections import Params
 _NAMED_CHANGES = 3
 _MAX_TEXT = 6000  # of a parameter's value
 _DECIDE_A_TRAINING = ("download", "augment", "masks", "train")
+_REFUSE = ("download.expected_", "download.max_")  # or warn of data, and change none
 
 _PICTURES = ("hero", "curves")
 _ARTIFACT = "get-artifact?run_uuid={run}&path="  # as MLflow's own pages ask for one
@@ -127,7 +128,8 @@ def _changes(preset: Params, params: Params) -> Changes:
         flatten({name: getattr(p, name).model_dump(mode="json") for name in _DECIDE_A_TRAINING})
         for p in (preset, params)
     )
-    return {key: (there[key], here[key]) for key in here if there[key] != here[key]}
+    differ = [key for key in here if there[key] != here[key] and not key.startswith(_REFUSE)]
+    return {key: (there[key], here[key]) for key in differ}
 
 
 def numbers(values: Mapping[str, object]) -> dict[str, float]:

@@ -49,6 +49,14 @@ class TestRunName:
         assert name.startswith("tiny epochs=9 learning_rate=0.125 ")
         assert name.endswith(" (+1) 1a2b3c4d")
 
+    def test_limits(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """How many photographs were expected, and how large a file may be, is no part of it."""
+        monkeypatch.chdir(ROOT)
+        params = read_params(Path("presets/tiny.yaml"))
+        limits = {"expected_train": 0, "max_pixels": 1000, "folder_train": "photos"}
+        own = params.model_copy(update={"download": params.download.model_copy(update=limits)})
+        assert run_name(own, "pconv", "1a2b3c4d5e") == "tiny download.folder_train=photos 1a2b3c4d"
+
 
 class TestEvaluationName:
     """What an evaluation's run is called."""
