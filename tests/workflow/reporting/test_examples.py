@@ -49,6 +49,18 @@ class TestChoose:
         choice = choose(evaluation, examples=1, extremes=1, error_pair=None)
         assert (choice.error, choice.ec) == ("or-0", ["ec-0"])
 
+    def test_extremes_of_all_sizes(self, evaluation: Evaluation) -> None:
+        """The best and the worst are of all holes, small ones too."""
+        evaluation.facts.loc[["ec-0", "walk-2"], "hole_share"] = 0.01
+        choice = choose(evaluation, examples=1, extremes=1, error_pair=None)
+        assert (choice.extremes["Best"], choice.extremes["Worst"]) == (["ec-0"], ["walk-2"])
+        assert choice.ec == ["ec-1"]
+
+    def test_hero_of_few_kinds(self, evaluation: Evaluation) -> None:
+        """Kinds come again in the first picture where it shows more pairs than there are kinds."""
+        choice = choose(evaluation, examples=6, extremes=1, error_pair=None)
+        assert choice.hero == ["or-0", "ec-0", "walk-1", "ec-1", "walk-0"]
+
 
 class TestShownMethods:
     """Which methods the pictures show."""

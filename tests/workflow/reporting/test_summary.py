@@ -7,7 +7,32 @@ import pytest
 
 from tests.workflow.reporting.project import PHOTOS, Project
 from workflow.reporting.evaluation import read_evaluation
-from workflow.reporting.summary import compare
+from workflow.reporting.names import ANY_SHARE, BUCKETS, GROUPS
+from workflow.reporting.summary import compare, summarise
+
+
+class TestSummarise:
+    """Means by kind of hole and hole share."""
+
+    def test_values(self, reported: Project) -> None:
+        """Each is over the pairs of its kinds and its hole share, and no others."""
+        evaluation = read_evaluation(reported.inputs.evaluation)
+        summary = summarise(evaluation, draws=100, seed=1)
+        values = evaluation.values["telea", "l1"]
+        for group, kinds in GROUPS.items():
+            for share in (ANY_SHARE, *BUCKETS):
+                wanted = [
+                    values[pair]
+                    for pair, facts in evaluation.facts.iterrows()
+                    if facts["kind"] in kinds and share in (ANY_SHARE, facts["bucket"])
+                ]
+                found = summary.pick(group, share).get(("telea", "l1"))
+                assert (found is not None) == bool(wanted)
+                if found is not None:
+                    assert (found.mean, found.pairs) == (
+                        pytest.approx(np.mean(wanted)),
+                        len(wanted),
+                    )
 
 
 class TestCompare:

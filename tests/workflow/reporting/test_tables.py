@@ -50,6 +50,26 @@ class TestGroupTable:
         assert [cell.text for cell in rows["PSNR (dB)"]] == ["20.00", "19.00", "20.00"]
         assert [cell.best for cell in rows["PSNR (dB)"]] == [True, False, False]
 
+    def test_none_stands_out(self, reported: Project) -> None:
+        """Where all print alike none is the best."""
+        evaluation = read_evaluation(reported.inputs.evaluation)
+        values = evaluation.values.copy()
+        for number, method in enumerate(METHODS):
+            values[method, "psnr"] = 20 + number / 1000
+        summary = summarise(replace(evaluation, values=values), draws=100, seed=1)
+        table = group_table(summary, "all", {method: method for method in METHODS})
+        (row,) = (row for row in table.rows if row[0].text == "PSNR (dB)")
+        assert not any(cell.best for cell in row)
+
+    def test_pairs(self, reported: Project) -> None:
+        """The last row says of how many pairs the numbers are, and L_total where it is of fewer."""
+        evaluation = read_evaluation(reported.inputs.evaluation)
+        values = evaluation.values.copy()
+        values.loc[values.index[5:], ("telea", "total")] = np.nan
+        summary = summarise(replace(evaluation, values=values), draws=100, seed=1)
+        table = group_table(summary, "all", {method: method for method in ("pconv-last", "telea")})
+        assert [cell.text for cell in table.rows[-1]] == ["Pairs", "100", "100 (L_total 5)"]
+
 
 class TestShareTable:
     """One metric by kind and hole share."""
