@@ -13,7 +13,8 @@ from workflow.sections import Params
 _NAMED_CHANGES = 3
 _MAX_TEXT = 6000  # of a parameter's value
 _DECIDE_A_TRAINING = ("download", "augment", "masks", "train")
-_REFUSE = ("download.expected_", "download.max_")  # or warn of data, and change none
+# Refuse or warn of data, and change none; a photo of more than max_pixels is left out.
+_REFUSE = ("download.expected_", "download.max_rejected")
 
 _PICTURES = ("hero", "curves")
 _ARTIFACT = "get-artifact?run_uuid={run}&path="  # as MLflow's own pages ask for one

@@ -50,10 +50,10 @@ class TestRunName:
         assert name.endswith(" (+1) 1a2b3c4d")
 
     def test_limits(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """How many photographs were expected, and how large a file may be, is no part of it."""
+        """How many photographs were expected, and how many may be unusable, is no part of it."""
         monkeypatch.chdir(ROOT)
         params = read_params(Path("presets/tiny.yaml"))
-        limits = {"expected_train": 0, "max_pixels": 1000, "folder_train": "photos"}
+        limits = {"expected_train": 0, "max_rejected": 1000, "folder_train": "photos"}
         own = params.model_copy(update={"download": params.download.model_copy(update=limits)})
         assert run_name(own, "pconv", "1a2b3c4d5e") == "tiny download.folder_train=photos 1a2b3c4d"
 

@@ -113,7 +113,7 @@ class TestWriteReport:
         assert dvc_hash(reported.inputs.evaluation) in page
 
     def test_plain_network_alone(self, project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Where no partial convolutions were trained, the plain network's last weights are shown."""
+        """Where no partial convolutions were trained, the plain network's last fills are shown."""
         (project.inputs.models / "pconv").rename(project.inputs.models / "plain")
         for shard in project.inputs.evaluation.glob("*/pairs.csv"):
             shard.write_text(shard.read_text().replace(",pconv-", ",plain-"))
