@@ -304,24 +304,26 @@ class TestChallenge:
         valid = validation()
         masks = "valid_img/data_png/error_concealment_valid"
         valid[f"{masks}/0/0_9.png"] = mask(1, size=(40, 32))
+        valid[f"{masks}/0/0_8.png"] = mask(1, size=(32, 48))
         valid[f"{masks}/77/77_0.png"] = mask(1)
         valid[f"{masks}/1/1_9.png"] = photo(8, form="PNG")
         settings = challenge(tmp_path, train, valid)
-        run(tmp_path / "raw", **settings, max_rejected=6)
+        run(tmp_path / "raw", **settings, max_rejected=7)
         rejected = {
             Path(row["path"]).name: row["reason"] for row in rows(tmp_path / "raw/rejected.csv")
         }
-        masks = {"0_9.png", "77_0.png", "1_9.png"}
+        masks = {"0_8.png", "0_9.png", "77_0.png", "1_9.png"}
         assert rejected.keys() == {"cut.jpg", "thin.png", "tiny.png"} | masks
         assert rejected["tiny.png"].startswith("60x1 pixels; wanted sides of 8 or more")
         assert rejected["thin.png"].startswith("900x8 pixels; wanted")
+        assert rejected["0_8.png"] == "it has 32x48 pixels, but its photo has 48x32"
         assert rejected["0_9.png"] == "it has 40x32 pixels, but its photo has 48x32"
         assert rejected["77_0.png"] == "there is no validation photo 77"
         assert "not a readable image" in rejected["cut.jpg"]
         assert "colour image" in rejected["1_9.png"]
         assert str(tmp_path) not in (tmp_path / "raw/rejected.csv").read_text()
         with pytest.raises(
-            DataError, match=r"6 files are unusable.*max_rejected \(5\)(?s:.*)cut\.jpg"
+            DataError, match=r"7 files are unusable.*max_rejected \(5\)(?s:.*)cut\.jpg"
         ):
             run(tmp_path / "raw2", **settings, max_rejected=5)
         assert sorted(path.name for path in tmp_path.iterdir() if "raw2" in path.name) == []

@@ -157,6 +157,13 @@ class TestFindValidation:
             ".png",
         ]
 
+    def test_folder_in_its_like(self, tmp_path: Path) -> None:
+        """Masks that were unpacked into a folder of their own name are found once."""
+        make(tmp_path, "gt/0.jpg", "object_removal/0/0_0.png")
+        make(tmp_path, "error_concealment/error_concealment/0/0_0.png")
+        found = find_validation(tmp_path)
+        assert {kind: len(masks) for kind, masks in found.masks.items()} == {"ec": 1, "or": 1}
+
     @pytest.mark.parametrize(
         ("files", "message"),
         [

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pconv.errors import DataError
 from pconv.images import write_image, write_mask
 from workflow.mask_kinds import KINDS
-from workflow.pairs import Pair, load_pair, mask_file, read_pairs, write_pairs
+from workflow.pairs import Pair, load_pair, mask_file, read_pairs, subset, write_pairs
 
 text = st.text(st.characters(blacklist_categories=["Cs", "Cc"]), min_size=1, max_size=9)
 path = text.filter(lambda name: not {".", ".."} & set(name.split("/")) and name.strip("/") == name)
@@ -118,3 +118,23 @@ class TestLoadPair:
         write_mask(raw / "valid/ec/3/3_5.png", np.ones((40, 50), dtype=np.bool_))
         with pytest.raises(DataError, match=r"3_5\.png: 50x40 pixels.*60x40"):
             load_pair(self.pair("valid/ec/3/3_5.png", "ec"), raw, raw)
+
+    @pytest.mark.parametrize(("known", "message"), [(True, "no hole"), (False, "no known pixel")])
+    def test_nothing_to_do(self, raw: Path, known: bool, message: str) -> None:
+        """A mask that leaves nothing to fill, or nothing to fill from, is refused by name."""
+        write_mask(raw / "valid/ec/3/3_5.png", np.full((40, 60), known))
+        with pytest.raises(DataError, match=rf"3_5\.png: {message} in the square of a"):
+            load_pair(self.pair("valid/ec/3/3_5.png", "ec"), raw, raw)
+
+
+class TestSubset:
+    """The contracts of ``subset``."""
+
+    def test_proportion(self) -> None:
+        """Each kind keeps its share, and of each the first come."""
+        table = [
+            Pair(f"{kind}{n}", "p", "m", kind, 0.1, 16)
+            for kind, count in (("ec", 6), ("walk", 3))
+            for n in range(count)
+        ]
+        assert [pair.id for pair in subset(table, 3)] == ["ec0", "ec1", "walk0"]

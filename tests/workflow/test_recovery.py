@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -242,6 +243,13 @@ class TestHold:
         monkeypatch.setattr("fcntl.lockf", refusing)
         with hold(tmp_path):
             assert "has no locks; make sure that nothing else works here" in caplog.text
+
+    def test_after_a_kill(self, tmp_path: Path) -> None:
+        """What a killed process said of itself stands no longer than until the next one says it."""
+        (tmp_path / "in-use").write_text("process 123456789 on a machine of a long name")
+        with hold(tmp_path):
+            held = (tmp_path / "in-use").read_text()
+        assert held == f"process {os.getpid()} on {socket.gethostname()}"
 
     def test_free(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         """One that nobody has is had at once, and nothing is left to read."""

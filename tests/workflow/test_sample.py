@@ -244,6 +244,17 @@ class TestSample:
         assert set(places.values()) == {0.5}
         assert all(0 < pair.hole_share < 1 for pair in pairs)
 
+    def test_nothing_known_in_the_middle(self, raw: Path, tmp_path: Path) -> None:
+        """Where the middle shows nothing but hole the square moves to where something is known."""
+        only_ends = np.zeros((24, 40), dtype=np.bool_)
+        only_ends[:, :6] = True
+        write_mask(raw / "valid/ec/0/0_0.png", only_ends)
+        masks = make_masks(tmp_path / "masks", 1)
+        pairs = self.run(raw, masks, self.params.model_copy(update={"pairs": 20}))
+        (pair,) = (pair for pair in pairs if pair.id == "ec-0-0_0")
+        assert pair.place == 0.25
+        assert 0 < pair.hole_share < 1
+
     def test_edited_meanwhile(self, raw: Path, tmp_path: Path) -> None:
         """What must not be written is not, and the sample before stays."""
         (tmp_path / "out.csv").write_text("old")

@@ -95,6 +95,16 @@ def test_outputs_elsewhere(
         start_stage(MasksParams)
 
 
+def test_outputs_elsewhere_in_a_worktree(edit: Edit, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A git worktree, in which ``.git`` is a file, is a repository too."""
+    Path(".git").write_text("gitdir: ../project/.git/worktrees/other")
+    Path("../large").mkdir()
+    Path("data").symlink_to(Path("../large").resolve())
+    monkeypatch.setenv("DVC_STAGE", "masks")
+    with pytest.raises(DataError, match=r"^data/ leads to .*large, "):
+        start_stage(MasksParams)
+
+
 def test_output_folders() -> None:
     """The folders that are looked at are those in which outputs of dvc.yaml lie."""
     outputs = [path for stage in load_stages(ROOT / "dvc.yaml") for path in stage.outputs]

@@ -30,7 +30,7 @@ from tests.workflow.reporting.project import (
 from workflow.dvc_hash import dvc_hash
 from workflow.pairs import read_pairs, write_pairs
 from workflow.reporting import examples, gallery, pictures
-from workflow.reporting.names import METRICS
+from workflow.reporting.names import GROUP_LABELS, GROUPS, METRICS
 from workflow.reporting.statistics import MIN_PHOTOS
 from workflow.stages.report import Inputs, Outputs, main, write_report
 
@@ -225,7 +225,11 @@ class TestWriteReport:
 
     @pytest.mark.parametrize(
         ("methods", "kinds"),
-        [(("pconv-last",), ("walk",)), (("telea", "mean"), ("or",))],
+        [
+            (("pconv-last",), ("walk",)),
+            (("telea", "mean"), ("or",)),
+            (("pconv-last", "telea"), ("walk", "strokes")),
+        ],
     )
     def test_subsets(
         self,
@@ -240,6 +244,11 @@ class TestWriteReport:
         assert set(json.loads(outputs.metrics.read_text())) == set(methods)
         ours = {"all", *kinds} if "pconv-last" in methods else set()
         assert set(json.loads(outputs.headline.read_text())) == ours
+        text = outputs.table.read_text()
+        titles = {title for title in GROUP_LABELS.values() if f"### {title}\n" in text}
+        wanted = {group for group, of_group in GROUPS.items() if set(of_group) & set(kinds)}
+        assert titles == {GROUP_LABELS[group] for group in wanted}
+        assert "nan" not in text
 
     def test_without_vgg(self, undrawn: Project) -> None:
         """Without loss columns the report says so and leaves their rows out."""
@@ -270,7 +279,8 @@ class TestWriteReport:
         undrawn.edit(lambda table: table[(table["method"] != "mean") | (table.index < 20)])
         text = undrawn.write().table.read_text()
         pairs = json.loads(undrawn.outputs().metrics.read_text())["mean"]["all"]["pairs"]
-        assert f"Mean of the known: {pairs} of {PHOTOS * 10}" in text
+        told = "Slow methods are measured on fewer pairs, drawn the same way: Mean of the known"
+        assert f"{told}: {pairs} of {PHOTOS * 10}" in text
 
     def test_vgg_on_all_pairs(self, undrawn: Project) -> None:
         """Methods without VGG terms do not make the others' a subsample."""

@@ -4,6 +4,7 @@ import re
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
 from tests.workflow.reporting.project import METHODS, PHOTOS, Project
 from workflow.reporting.evaluation import read_evaluation
@@ -50,16 +51,17 @@ class TestGroupTable:
         assert [cell.text for cell in rows["PSNR (dB)"]] == ["20.00", "19.00", "20.00"]
         assert [cell.best for cell in rows["PSNR (dB)"]] == [True, False, False]
 
-    def test_none_stands_out(self, reported: Project) -> None:
-        """Where all print alike none is the best."""
+    @pytest.mark.parametrize("last", [20.003, 19.0])
+    def test_print_alike(self, reported: Project, last: float) -> None:
+        """Numbers that print alike are the best together, or none is where all do."""
         evaluation = read_evaluation(reported.inputs.evaluation)
         values = evaluation.values.copy()
-        for number, method in enumerate(METHODS):
-            values[method, "psnr"] = 20 + number / 1000
+        for method, level in zip(METHODS, (20.0, 20.001, 20.002, last), strict=True):
+            values[method, "psnr"] = level
         summary = summarise(replace(evaluation, values=values), draws=100, seed=1)
         table = group_table(summary, "all", {method: method for method in METHODS})
         (row,) = (row for row in table.rows if row[0].text == "PSNR (dB)")
-        assert not any(cell.best for cell in row)
+        assert [cell.best for cell in row[1:]] == [last == 19.0] * 3 + [False]
 
     def test_pairs(self, reported: Project) -> None:
         """The last row says of how many pairs the numbers are, and L_total where it is of fewer."""
