@@ -714,6 +714,42 @@ class TestFolder:
         assert rejected == dict.fromkeys(lost, "a link that leads nowhere")
         assert caplog.text.count("rejected: photos/lost.jpg") == 1
 
+    def test_other_formats(self, tmp_path: Path) -> None:
+        """Photographs of formats that are not read are rejected by name; notes are passed over."""
+        folder = Path(self.photos(tmp_path / "photos", range(4)))
+        for name in ("a.HEIC", "deep/b.gif", "notes.txt", ".hidden.gif"):
+            (folder / name).touch()
+        settings = {"source": "folder", "folder_train": str(folder)}
+        with pytest.raises(
+            DataError, match=r"2 files .* first are:\s+photos/a\.HEIC: \.heic is not"
+        ):
+            run(tmp_path / "raw", **settings)
+        run(tmp_path / "raw", **settings, max_rejected=2)
+        rejected = [row["path"] for row in rows(tmp_path / "raw/rejected.csv")]
+        assert rejected == ["photos/a.HEIC", "photos/deep/b.gif"]
+
+    @pytest.mark.parametrize("has_valid", [False, True])
+    def test_masks_in_subfolders(self, tmp_path: Path, *, has_valid: bool) -> None:
+        """Masks may lie in the subfolders that their photographs lie in, under the same names."""
+        places = ("holidays/0", "holidays/1", "garden/0", "garden/1")
+        photos = {f"{place}.jpg": photo(item) for item, place in enumerate(places)}
+        masks = {f"{place}.png": mask(item) for item, place in enumerate(places)}
+        settings = {"folder_train": pack(tmp_path / "photos", photos)}
+        if has_valid:
+            settings["folder_valid"] = settings["folder_train"]
+            settings["folder_train"] = pack(tmp_path / "others", {"a.jpg": photo(9)})
+        manifest = run(
+            tmp_path / "raw",
+            source="folder",
+            folder_or=pack(tmp_path / "masks", masks),
+            folder_held_out_share=0.5,
+            **settings,
+        )
+        held_out = {Path(name).stem for name in manifest if name.startswith("valid/gt/")}
+        found = {name for name in manifest if name.startswith("valid/or/")}
+        assert found == {f"valid/or/{name}/{name}_0.png" for name in held_out}
+        assert "holidays_0" in held_out or not has_valid
+
 
 class TestParams:
     """The section of ``params.yaml``."""

@@ -110,13 +110,32 @@ class TestFindMasks:
     )
     def test_named_like_a_photo(self, tmp_path: Path, file: str, photo: str, number: str) -> None:
         """A mask is that of the photo it is named like, though the name ends in a number."""
-        (mask,) = find_masks(make(tmp_path, file), {"IMG_1", "IMG_1_1"})
+        (mask,) = find_masks(make(tmp_path, file), {"IMG_1": "IMG_1", "IMG_1_1": "IMG_1_1"})
+        assert (mask.photo, mask.number) == (photo, number)
+
+    @pytest.mark.parametrize(
+        ("file", "photo", "number"),
+        [
+            ("holidays/0.png", "holidays_0", "0"),
+            ("holidays/0_7.png", "holidays_0", "7"),
+            ("holidays_0_7.png", "holidays_0", "7"),
+            ("holidays_0/7.png", "holidays_0", "7"),
+            ("holidays/U\u0308bung.png", "holidays_\u00dcbung", "0"),
+            ("cat/0.png", "cat", "0"),
+            ("cat/9.png", "cat", "9"),
+            ("elsewhere/0.png", "elsewhere", "0"),
+        ],
+    )
+    def test_in_subfolders(self, tmp_path: Path, file: str, photo: str, number: str) -> None:
+        """A mask may lie where its photo does; the folder of a photo's own masks goes first."""
+        places = ("holidays/0", "holidays/\u00dcbung", "cat", "cat/0")
+        (mask,) = find_masks(make(tmp_path, file), {one: one.replace("/", "_") for one in places})
         assert (mask.photo, mask.number) == (photo, number)
 
     def test_composed(self, tmp_path: Path) -> None:
         """A mask from a Mac, which stores accents apart, is that of the photo of this name."""
         name = "U\u0308bung_1"
-        (mask,) = find_masks(make(tmp_path, f"{name}.png"), {"\u00dcbung_1"})
+        (mask,) = find_masks(make(tmp_path, f"{name}.png"), {"\u00dcbung_1": "\u00dcbung_1"})
         assert (mask.photo, mask.number) == ("\u00dcbung_1", "0")
 
 

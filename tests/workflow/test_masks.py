@@ -290,6 +290,15 @@ class TestGivenMasks:
         with pytest.raises(DataError, match=f"{name}: a link that leads nowhere; wanted a mask"):
             given_masks(str(tmp_path))
 
+    def test_raises_other_format(self, tmp_path: Path) -> None:
+        """So is a mask of a format that is not read."""
+        write_mask(tmp_path / "a.png", np.ones((9, 9), np.bool_))
+        (tmp_path / "b.gif").touch()
+        with pytest.raises(
+            DataError, match=r"b\.gif: \.gif is not read, but .* are; wanted a mask"
+        ):
+            given_masks(str(tmp_path))
+
     def test_raises_inverted(self, tmp_path: Path) -> None:
         """A folder of masks that are mostly hole is refused: white was meant as hole."""
         known = np.zeros((9, 9), np.bool_)

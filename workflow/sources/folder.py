@@ -8,11 +8,12 @@ from pconv.errors import DataError
 from workflow.sources.account import Rejected
 from workflow.sources.found import Found, FoundMask, Photo
 from workflow.sources.layout import (
-    broken_links,
     existing_folder,
     find_images,
     find_masks,
     flat_names,
+    place,
+    unusable_files,
 )
 from workflow.sources.names import composed, without_control
 
@@ -48,7 +49,7 @@ def photographs_in_folders(
     if valid is not None:
         held_out = _photos(valid, list(masks.values()))
         lost = _lost([train, valid, *masks.values()])
-        return Found(photos, held_out, _masks(masks, held_out), lost)
+        return Found(photos, held_out, _masks(masks, held_out, valid), lost)
     if len(photos) == 1:
         raise DataError(
             f"{train}: holds one photograph; wanted one to train on and one to hold out: add "
@@ -64,7 +65,7 @@ def photographs_in_folders(
             "wanted some of both: change download.folder_held_out_share or the seed, or name "
             "a folder in download.folder_valid"
         )
-    of_each = _masks(masks, photos)
+    of_each = _masks(masks, photos, train)
     trained_on, measured = ({photo.name: photo for photo in part} for part in (kept, held_out))
     _refuse_of_either(of_each, trained_on, measured)
     of_held_out = {
@@ -90,18 +91,18 @@ def _photos(folder: Path, others: Sequence[Path]) -> list[Photo]:
 
 
 def _lost(folders: Sequence[Path]) -> list[Rejected]:
-    """Return the links that lead nowhere: left out unsaid, what is trained on would be another."""
+    """Return what is no image: left out unsaid, what is trained on would not be what is there."""
     lost: dict[Path, Rejected] = {}  # each once: one folder may lie in another
     for folder in folders:
-        for link in broken_links(folder):
-            lost.setdefault(
-                link.absolute(), Rejected(_origin(link, folder), "a link that leads nowhere")
-            )
+        for file, reason in unusable_files(folder):
+            lost.setdefault(file.absolute(), Rejected(_origin(file, folder), reason))
     return list(lost.values())
 
 
-def _masks(folders: dict[str, Path], photos: Sequence[Photo]) -> dict[str, Sequence[FoundMask]]:
-    names = {photo.name for photo in photos}
+def _masks(
+    folders: dict[str, Path], photos: Sequence[Photo], of_photos: Path
+) -> dict[str, Sequence[FoundMask]]:
+    by_place = {place(photo.file, of_photos): photo.name for photo in photos}
     return {
         kind: [
             FoundMask(
@@ -111,7 +112,7 @@ def _masks(folders: dict[str, Path], photos: Sequence[Photo]) -> dict[str, Seque
                 _origin(mask.file, folder),
                 _LICENCE,
             )
-            for mask in find_masks(existing_folder(folder, _WANTED), names, with_links=True)
+            for mask in find_masks(existing_folder(folder, _WANTED), by_place, with_links=True)
         ]
         for kind, folder in folders.items()
     }

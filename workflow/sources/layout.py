@@ -7,16 +7,18 @@ masks as PNG or JPG, and with any number of masks a photo.
 import os
 import re
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from pathlib import Path
+from types import MappingProxyType
 
 from pconv.errors import DataError
 from workflow.sources.names import composed
 
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+_UNREAD_SUFFIXES = (".avif", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jxl")
 _LOSSLESS_SUFFIXES = (".bmp", ".png", ".tif", ".tiff")
 _MASK_FOLDERS = {
     "ec": re.compile(r"error[-_ ]?concealment", re.IGNORECASE),
@@ -67,14 +69,20 @@ def existing_folder(folder: Path, wanted: str) -> Path:
     return folder
 
 
-def broken_links(folder: Path) -> list[Path]:
-    """Return the links below a folder that lead nowhere, as to a disk that is not there, sorted.
+def unusable_files(folder: Path) -> list[tuple[Path, str]]:
+    """Return what lies below a folder as an image and can't be read as one, sorted, each with why.
 
-    Those that are called like images, or like folders of them; hidden ones are left out.
+    Links that lead nowhere, as to a disk that is not there, where they are called like images or
+    like folders of them, and images of other formats; hidden ones are left out.
     """
-    files = _files_below(folder, with_links=True)
-    links = (file for file in files if file.is_symlink() and not file.exists())
-    return sorted(link for link in links if link.suffix.lower() in ("", *IMAGE_SUFFIXES))
+    found = []
+    for file in sorted(_files_below(folder, with_links=True)):
+        suffix = file.suffix.lower()
+        if suffix in ("", *IMAGE_SUFFIXES) and file.is_symlink() and not file.exists():
+            found.append((file, "a link that leads nowhere"))
+        elif suffix in _UNREAD_SUFFIXES:
+            found.append((file, f"{suffix} is not read, but {', '.join(IMAGE_SUFFIXES)} are"))
+    return found
 
 
 def flat_names(files: Sequence[Path]) -> list[str]:
@@ -87,22 +95,30 @@ def flat_names(files: Sequence[Path]) -> list[str]:
 
 
 def find_masks(
-    folder: Path, photos: Collection[str] = (), *, with_links: bool = False
+    folder: Path, photos: Mapping[str, str] = MappingProxyType({}), *, with_links: bool = False
 ) -> list[NumberedMask]:
     """Return the masks below a folder, sorted.
 
     Args:
         folder: Holds ``ID/ID_K.png``, ``ID/K.png``, ``ID_K.png`` or, where one is enough,
-            ``ID.png``, with the ID of a photo and the mask's own number.
-        photos: The IDs, as far as they are known: a file that is named like a photo is a mask of
-            that one, whatever has a number at its end (``IMG_1001.png``).
+            ``ID.png``, with the ID of a photo and the mask's own number; or ``PLACE_K.png`` or
+            ``PLACE.png``, with the place of one in subfolders.
+        photos: The IDs, as far as they are known, by place, which is the path below their folder
+            without suffix: a file that is named like a photo is a mask of that one, whatever has
+            a number at its end (``IMG_1001.png``).
         with_links: As in `find_images`.
 
     Raises:
         DataError: If there is none.
     """
     files = find_images(folder, with_links=with_links)
-    return [_numbered(file, folder, photos) for file in files]
+    ids = set(photos.values())
+    return [_numbered(file, folder, ids, photos) for file in files]
+
+
+def place(file: Path, folder: Path) -> str:
+    """Return where a photo lies: its path below a folder without suffix (``holidays/0``)."""
+    return composed(file.relative_to(folder).with_suffix("").as_posix())
 
 
 def find_validation(root: Path) -> Validation:
@@ -187,13 +203,22 @@ def _is_lossless(folder: Path) -> bool:
     return all(file.suffix.lower() in _LOSSLESS_SUFFIXES for file in _images_below(folder))
 
 
-def _numbered(file: Path, folder: Path, photos: Collection[str]) -> NumberedMask:
+def _numbered(
+    file: Path, folder: Path, ids: Collection[str], by_place: Mapping[str, str]
+) -> NumberedMask:
     parent, stem = composed(file.parent.name), composed(file.stem)
     if file.parent == folder:
-        if stem in photos:
+        if stem in ids:
             return NumberedMask(file, stem, "0")
         photo, _, number = stem.rpartition("_")
         return NumberedMask(file, photo, number) if photo else NumberedMask(file, stem, "0")
+    if parent not in ids:
+        own = place(file, folder)
+        numbered, _, number = own.rpartition("_")
+        if own in by_place:
+            return NumberedMask(file, by_place[own], "0")
+        if numbered in by_place:
+            return NumberedMask(file, by_place[numbered], number)
     return NumberedMask(file, parent, stem.removeprefix(f"{parent}_"))
 
 

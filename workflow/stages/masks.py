@@ -22,7 +22,7 @@ from workflow.command import run_command
 from workflow.kinds_table import KINDS_FILE, write_kinds
 from workflow.sections import MasksParams
 from workflow.shards import Shard, add_shard_options, chosen_shards, for_each_shard
-from workflow.sources.layout import broken_links, existing_folder, find_images
+from workflow.sources.layout import existing_folder, find_images, unusable_files
 from workflow.stage_params import nothing, start_stage
 
 TRAIN_STAGE_NUMBER = 3
@@ -79,16 +79,17 @@ def given_masks(folder: str | None) -> list[Path]:
     """Return the files of the masks for the kind ``folder`` in sorted order.
 
     Raises:
-        DataError: If the folder is named but is not there, holds no image, or a link in it leads
-            nowhere.
+        DataError: If the folder is named but is not there, holds no image, or a link that leads
+            nowhere or an image of a format that is not read.
         MaskError: If one of those looked at can't be read, or most of them look inverted.
     """
     if folder is None:
         return []
     place = existing_folder(Path(folder), "one of masks: mend masks.folder")
-    if lost := broken_links(place):
+    if unusable := unusable_files(place):
         # Left out unsaid, every mask would be drawn from another set.
-        raise DataError(f"{lost[0]}: a link that leads nowhere; wanted a mask: mend or delete it")
+        file, reason = unusable[0]
+        raise DataError(f"{file}: {reason}; wanted a mask: mend or delete it")
     files = find_images(place, with_links=True)
     _refuse_inverted(folder, files)
     return files
