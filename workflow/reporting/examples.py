@@ -18,7 +18,7 @@ from workflow.fills import fill_pairs
 from workflow.networks import is_network, network_file
 from workflow.pairs import Pair, load_pair
 from workflow.reporting.evaluation import Evaluation
-from workflow.reporting.names import LAST_WEIGHTS, SHOWN_BESIDE, sorted_methods
+from workflow.reporting.names import SHOWN_BESIDE, leading_weights, sorted_methods
 from workflow.reporting.summary import PAIRED_METRIC
 
 log = logging.getLogger(__name__)
@@ -102,7 +102,7 @@ def choose(
     Raises:
         DataError: If ``error_pair`` was not measured.
     """
-    judge = next(m for m in (*LAST_WEIGHTS, *evaluation.methods) if m in evaluation.methods)
+    judge = leading_weights(evaluation.methods) or evaluation.methods[0]
     ranked = evaluation.facts.assign(score=evaluation.values[(judge, PAIRED_METRIC)]).dropna()
     ranked = ranked.sort_values(["score"], ascending=False, kind="stable")
     visible = ranked[ranked["hole_share"] >= MIN_HOLE_SHARE]

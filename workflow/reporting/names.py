@@ -1,6 +1,6 @@
 """The report's vocabulary: metrics, methods, kinds of holes and buckets of hole share."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -58,7 +58,7 @@ NETWORK_LABELS = {"pconv": "PConv", "plain": "Plain convolution"}
 _ENDS = (*CHECKPOINTS, f"{CHECKPOINTS[-1]}{MIRRORED}")
 METHODS = (*(f"{network}-{end}" for network in NETWORKS for end in _ENDS), *CLASSICAL)
 OURS = "pconv-last"
-LAST_WEIGHTS = (OURS, "plain-last")  # the first of those that were trained stands for a run
+_LAST_WEIGHTS = (OURS, "plain-last")
 SHOWN_BESIDE = ("plain-last", "telea")  # beside our network's checkpoints, in pictures
 
 ALL, EC_OR = "all", "ec_or"
@@ -96,6 +96,11 @@ BUCKETS = (
     *(f"{100 * low:.0f}-{100 * high:.0f} %" for low, high in pairwise(BUCKET_EDGES)),
     "over 60 %",
 )
+
+
+def leading_weights(methods: Collection[str]) -> str | None:
+    """Return the last weights of the first network among methods, which stand for a run."""
+    return next((name for name in _LAST_WEIGHTS if name in methods), None)
 
 
 def sorted_methods(names: set[str]) -> list[str]:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from workflow.reporting.evaluation import Evaluation
-from workflow.reporting.names import ANY_SHARE, BUCKETS, GROUPS, METRIC_OF, OURS
+from workflow.reporting.names import ANY_SHARE, BUCKETS, GROUPS, METRIC_OF, leading_weights
 from workflow.reporting.statistics import Estimates, bootstrap_means
 
 COLUMNS = (
@@ -104,13 +104,14 @@ def compare(evaluation: Evaluation, *, draws: int, seed: int) -> pd.DataFrame:
     Returns:
         One row for each group and other method: ``group``, ``method``, ``difference`` (ours minus
         theirs, dB) with ``low`` and ``high``, ``wins`` (share of pairs, a tie counts half) with
-        ``wins_low`` and ``wins_high``, ``pairs``, ``photos``. Empty without our network.
+        ``wins_low`` and ``wins_high``, ``pairs``, ``photos``. Empty without a network.
     """
-    others = [method for method in evaluation.methods if method != OURS]
-    if OURS not in evaluation.methods or not others:
+    ours = leading_weights(evaluation.methods)
+    others = [method for method in evaluation.methods if method != ours]
+    if ours is None or not others:
         return pd.DataFrame()
     theirs = evaluation.values[[(method, PAIRED_METRIC) for method in others]].to_numpy()
-    difference = evaluation.values[[(OURS, PAIRED_METRIC)]].to_numpy() - theirs
+    difference = evaluation.values[[(ours, PAIRED_METRIC)]].to_numpy() - theirs
     wins = (np.sign(difference) + 1) / 2
     rows = []
     for group, kinds in GROUPS.items():

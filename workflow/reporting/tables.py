@@ -14,9 +14,9 @@ from workflow.reporting.names import (
     EC_OR,
     GROUP_LABELS,
     KIND_LABELS,
-    LAST_WEIGHTS,
     METRIC_OF,
     Metric,
+    leading_weights,
     number,
     pairs_counted,
 )
@@ -121,16 +121,19 @@ def share_table(summary: Summary, column: str, labels: Labels) -> Table:
     return Table(title, head_row, rows, (published.LIU_NOTE,) if liu else ())
 
 
-def comparison_tables(comparison: pd.DataFrame, labels: Labels, ours: str) -> list[Table]:
+def comparison_tables(comparison: pd.DataFrame, labels: Labels) -> list[Table]:
     """Return the paired comparison, how often and by how much our network wins, by group."""
+    ours = leading_weights(labels)
+    if ours is None or comparison.empty:
+        return []
     head = ["Against", "Pairs won", "Difference (dB)", "Pairs", "Photographs"]
     note = (
-        f"{labels.get(ours, ours)} against every other method by PSNR in the hole, on the pairs "
+        f"{labels[ours]} against every other method by PSNR in the hole, on the pairs "
         "that both filled. A tie counts as half. Intervals, if there are any, are paired: both "
         "methods see the same draws of photographs."
     )
     found: list[Table] = []
-    for group in comparison["group"].unique() if len(comparison) else ():
+    for group in comparison["group"].unique():
         rows = comparison[comparison["group"] == group].itertuples(index=False)
         cells = [_comparison_row(row, labels) for row in rows]
         found.append(Table(GROUP_LABELS[group], head, cells, () if found else (note,)))
@@ -167,7 +170,7 @@ def headline(tree: dict[str, dict[str, dict[str, float]]]) -> dict[str, dict[str
     Args:
         tree: What `metrics_tree` returns; its hundreds of numbers are too many for one table.
     """
-    ours = next((tree[name] for name in LAST_WEIGHTS if name in tree), {})
+    ours = tree.get(leading_weights(tree) or "", {})
     names = {kind: HEADLINE if kind == ALL else HEADLINE[:1] for kind in (ALL, *KIND_LABELS)}
     return {
         kind: {name: ours[kind][name] for name in names[kind] if name in ours[kind]}

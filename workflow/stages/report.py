@@ -23,7 +23,7 @@ from workflow.reporting.curves import read_curves
 from workflow.reporting.evaluation import Evaluation, check_complete, read_evaluation
 from workflow.reporting.examples import Sources, choose, load_examples, shown_methods
 from workflow.reporting.gallery import Material
-from workflow.reporting.names import OURS, method_label
+from workflow.reporting.names import method_label
 from workflow.reporting.page import Content, Shown, Wipe, write_page
 from workflow.reporting.summary import Summary, compare, summarise
 from workflow.reporting.words import (
@@ -92,8 +92,8 @@ class Numbers:
         ]
 
     def comparison_tables(self) -> list[tables.Table]:
-        """Return the paired comparison by group; none if our network was not measured."""
-        return tables.comparison_tables(self.comparison, self.labels, OURS)
+        """Return the paired comparison by group; none if no network was measured."""
+        return tables.comparison_tables(self.comparison, self.labels)
 
 
 def write_report(

@@ -73,6 +73,15 @@ class TestCompare:
         assert row[["wins_low", "wins_high"]].isna().all()
         assert row["low"] < row["difference"] < row["high"]
 
+    def test_plain_network(self, reported: Project) -> None:
+        """Where only the plain network was trained, it is the one that is compared."""
+        evaluation = read_evaluation(reported.inputs.evaluation)
+        whole = compare(evaluation, draws=100, seed=1)
+        renamed = {"pconv-last": "plain-last", "pconv-first": "plain-first"}
+        values = evaluation.values.rename(columns=renamed, level="method")
+        found = compare(replace(evaluation, values=values), draws=100, seed=1)
+        assert found.equals(whole.replace({"method": renamed}))
+
     def test_alone(self, reported: Project) -> None:
         """Without another method there is nothing to compare."""
         evaluation = read_evaluation(reported.inputs.evaluation)

@@ -109,7 +109,7 @@ class TestComparisonTables:
         """The table prints wins in per cent and differences with their sign."""
         found = compare(read_evaluation(reported.inputs.evaluation), draws=100, seed=1)
         labels = {method: method for method in METHODS}
-        table = next(t for t in comparison_tables(found, labels, "pconv-last") if "EC (" in t.title)
+        table = next(t for t in comparison_tables(found, labels) if "EC (" in t.title)
         rows = {row[0].text: row[1:] for row in table.rows}
         for method in ("pconv-first", "telea", "mean"):
             row = found.set_index(["group", "method"]).loc["ec", method]
@@ -134,7 +134,7 @@ class TestComparisonTables:
         rows = found[found["group"] == "all"].set_index("method")
         assert rows["pairs"].to_dict() == {"pconv-first": 100, "telea": 100, "mean": 5}
         labels = {method: method for method in METHODS}
-        (table,) = (t for t in comparison_tables(found, labels, "pconv-last") if "All" in t.title)
+        (table,) = (t for t in comparison_tables(found, labels) if "All" in t.title)
         assert [row[2].text for row in table.rows if row[0].text == "mean"] == ["0.00"]
 
 
