@@ -156,7 +156,8 @@ class UNet(nn.Module):
         height, width = image.shape[2:]
         step = 2**self.levels
         # Not -width % step: torch.compile can't differentiate what has a symbol of that in it.
-        border = (0, step - 1 - (width - 1) % step, 0, step - 1 - (height - 1) % step)
+        tall, wide = ((side + step - 1) // step * step for side in (height, width))
+        border = (0, wide - width, 0, tall - height)
         # Not padded as bool: of that torch.compile makes C++ that does not compile (torch 2.14).
         mask = F.pad((mask != 0).float(), border) != 0
         image = F.pad(image, border)

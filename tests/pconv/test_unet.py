@@ -406,7 +406,7 @@ def test_compiled_fill():
     torch.manual_seed(0)
     model = PConvUNet(width=4, levels=2).eval()
     image, mask = torch.rand(1, 3, 130, 200), torch.rand(1, 1, 130, 200) > 0.3
-    compiled = torch.compile(model, dynamic=False)  # else for all sizes, which takes minutes
+    compiled = torch.compile(model, dynamic=False)  # else for all sizes, which takes longer
     with torch.inference_mode():
         torch.testing.assert_close(compiled(image, mask), model(image, mask))
 
