@@ -23,6 +23,9 @@ from pconv.value_range import refuse_arrays, refuse_integers
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
+# Column D of table 1 of Simonyan & Zisserman 2015 up to pool3: a block's width and convolutions.
+_BLOCKS = ((64, 2), (128, 2), (256, 3))
+
 SMALLEST_SIDE_PX = 8
 LAYER_COUNT = 17
 
@@ -40,14 +43,10 @@ class VGG16Features(nn.Module):
     std: Tensor
 
     def __init__(self) -> None:
-        # Imported where it is needed: torchvision takes seconds to start.
-        from torchvision.models import vgg
-
         super().__init__()
-        # Row D of Simonyan & Zisserman 2015, up to and with the third pooling layer. On the
-        # meta device nothing is allocated, and the global seed is left alone.
+        # On the meta device nothing is allocated, and the global seed is left alone.
         with torch.device("meta"):
-            self.features = vgg.make_layers(vgg.cfgs["D"][:10])
+            self.features = _layers()
         self.requires_grad_(False)
         # Not persistent: the state dict is then a plain slice of torchvision's.
         self.register_buffer("mean", _of_channels(IMAGENET_MEAN), persistent=False)
@@ -95,6 +94,21 @@ class VGG16Features(nn.Module):
             else:
                 x = F.relu(layer(x), inplace=True)
         return pooled
+
+
+def _layers() -> nn.Sequential:
+    """Return the layers of torchvision's vgg16 up to pool3, under its names.
+
+    Not by torchvision, which takes seconds to start, in each process that evaluates.
+    """
+    layers: list[nn.Module] = []
+    channels = 3
+    for width, convolutions in _BLOCKS:
+        for _ in range(convolutions):
+            layers += [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU(inplace=True)]
+            channels = width
+        layers.append(nn.MaxPool2d(2))
+    return nn.Sequential(*layers)
 
 
 def _pooled(x: Tensor, conv: nn.Conv2d) -> Tensor:
@@ -164,7 +178,7 @@ def _he_normal(model: VGG16Features, seed: int) -> dict[str, Tensor]:
 
 
 def _download() -> tuple[dict[str, Tensor], str]:
-    from torchvision.models import VGG16_Weights
+    from torchvision.models import VGG16_Weights  # takes seconds to start
 
     weights = VGG16_Weights.IMAGENET1K_V1
     place = Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name

@@ -145,10 +145,11 @@ class TestRandomWeights:
     """`vgg16_features("random", seed)`."""
 
     def test_the_same_in_every_process(self) -> None:
-        """Another process gets the same bits for the same seed."""
+        """Another process gets the same bits for the same seed, and waits for no torchvision."""
         code = (
-            "from pconv.features import vgg16_features as make;"
-            "print(*(p.double().sum().item().hex() for p in make('random', 5).parameters()))"
+            "import sys; from pconv.features import vgg16_features as make;"
+            "print(*(p.double().sum().item().hex() for p in make('random', 5).parameters()));"
+            "assert 'torchvision' not in sys.modules"
         )
         root = Path(__file__).parents[2]
         other = subprocess.check_output([sys.executable, "-c", code], text=True, cwd=root)
