@@ -20,6 +20,7 @@ WIDTH_PX = 900  # of a picture in a README
 DPI = 150  # 1.5 device pixels for each: sharp on most screens
 _CSS_DPI = 100  # pixels of the README an inch
 _GAP_PX, _LINE_PX, _LABEL_PX = 6, 18, 28
+_MAX_SIDE_PX = 240  # of a picture in a grid: alone in its row, it would be larger than a screen
 _FRAME = (136, 136, 136)
 _STYLE = {
     "font.size": 9.5,
@@ -63,6 +64,7 @@ class Grid:
     """Rows of pictures, with titles above the columns and labels left of the rows.
 
     A row may be shorter than the longest; its last places stay empty. ``right_px`` is left free.
+    Where rows are so short that pictures would be too large, the grid is narrower.
     """
 
     rows: list[list[Panel]]
@@ -88,6 +90,11 @@ def new_figure(width_px: int, height_px: int) -> Figure:
     return figure
 
 
+def width_px(figure: Figure) -> float:
+    """Return a figure's width in pixels of a README."""
+    return float(figure.get_figwidth()) * _CSS_DPI
+
+
 def save_figure(path: Path, figure: Figure) -> None:
     """Write a figure as PNG, whole or not at all, without version or date in it."""
     with atomic_file(path) as partial:
@@ -110,13 +117,16 @@ def draw_grid(grid: Grid) -> Figure:
     lines = max((title.count("\n") + 1 for title in grid.column_titles), default=1)
     top = _LINE_PX * lines + _GAP_PX if any(grid.column_titles) else _GAP_PX
     columns = max(len(row) for row in grid.rows)
-    side = (grid.width_px - left - grid.right_px - _GAP_PX * (columns + 1)) // columns
+    width, beside = grid.width_px, left + grid.right_px + _GAP_PX * (columns + 1)
+    side = (width - beside) // columns
+    if side > _MAX_SIDE_PX:
+        side, width = _MAX_SIDE_PX, _MAX_SIDE_PX * columns + beside
     captioned = any(panel.caption for row in grid.rows for panel in row)
     step = side + _GAP_PX + (_LINE_PX if captioned else 0)
     height = top + step * len(grid.rows)
-    figure = new_figure(grid.width_px, height)
+    figure = new_figure(width, height)
     # One picture and some words: axes for each would take most of the stage's time.
-    canvas = np.full((height * DPI // _CSS_DPI, grid.width_px * DPI // _CSS_DPI, 3), 255, np.uint8)
+    canvas = np.full((height * DPI // _CSS_DPI, width * DPI // _CSS_DPI, 3), 255, np.uint8)
     for y, row in enumerate(grid.rows):
         upper = top + y * step
         if y < len(grid.row_labels):

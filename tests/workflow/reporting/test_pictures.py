@@ -1,5 +1,6 @@
 """The figures that show pictures: what stands where."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib as mpl
@@ -11,6 +12,7 @@ from pconv.images import write_image
 from tests.workflow.reporting.project import SIZE_PX
 from workflow.pairs import Pair
 from workflow.reporting import pictures
+from workflow.reporting.drawing import DPI, width_px
 from workflow.reporting.examples import Example
 from workflow.reporting.pictures import (
     MAX_ERROR,
@@ -70,6 +72,28 @@ class TestFigures:
         titles = ("Truth", "Damaged", "Ours", "T")
         assert [colour_below(figure, title)[0] for title in titles] == [100, 255, 60, 20]
         assert texts(figure, " in the hole") == ["20.0 dB in the hole", "30.0 dB in the hole"]
+
+    @pytest.mark.parametrize("columns", [1, 2, 3, 4, 7])
+    def test_size(self, example: Example, columns: int) -> None:
+        """Pictures fill the page's width, but alone in a row none is larger than a screen."""
+        figure = extremes_figure({"Best": [example] * columns}, "telea")
+        height, width = figure.images[0].get_array().shape[:2]
+        scale = DPI / 100  # pixels of the file for each of the page
+        assert width == scale * min(900, 28 + 6 + columns * (240 + 6))
+        assert height <= 2 * scale * (240 + 6 + 18) + scale * 6
+
+    def test_colour_scale(self, example: Example) -> None:
+        """The error map's colour scale is as wide in a narrow figure, as far from its border."""
+        few, many = {"telea": "T"}, {method: method for method in ("telea", *"abcd")}
+        fills = {method: example.truth for method in many}
+        edges = []
+        for labels in (few, many):
+            figure = error_figure(replace(example, fills=fills), list(labels), labels)
+            place = figure.axes[0].get_position()
+            edges.append([(1 - place.x0) * width_px(figure), place.width * width_px(figure)])
+        assert width_px(figure) == 900
+        assert edges[0] == pytest.approx(edges[1])
+        assert edges[1] == pytest.approx([66 - 0.008 * 900, 0.013 * 900])
 
     def test_extremes(self, example: Example) -> None:
         """Above the score is the fill, above the hole's share the damaged photograph."""
