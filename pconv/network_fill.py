@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from pconv.bf16 import is_bf16_emulated
+from pconv.devices import existing_device
 from pconv.errors import ParameterError, WeightsError
 from pconv.images import Mask
 from pconv.unet import Fill, UNet, mirrored
@@ -161,7 +162,7 @@ def network_fill(
         network = unwrapped(weights)
         if isinstance(network, UNet):
             fill = NetworkFill(network, **options)
-            if device is not None and _device(device) != fill.device:
+            if device is not None and existing_device(device) != fill.device:
                 raise ParameterError(
                     f"device is {str(device)!r}, while the network given as weights is on "
                     f"{fill.device} and stays there; give no device, or a copy that is where you "
@@ -175,7 +176,7 @@ def network_fill(
         )
     with weights_file(weights) as path:
         stamp = path.stat().st_mtime_ns if path.is_file() else 0
-        return _loaded(path.absolute(), stamp, str(_device(device)), **options)
+        return _loaded(path.absolute(), stamp, str(existing_device(device)), **options)
 
 
 @lru_cache(maxsize=2)
@@ -188,18 +189,3 @@ def _loaded(path: Path, stamp: int, device: str, **options: Unpack[NetworkOption
         raise WeightsError(f"{path}: {error}") from error
     log.debug("%s (%d) on %s, windows of %d px", path, stamp, device, fill.trained_at_px)
     return fill
-
-
-def _device(name: str | torch.device | None) -> torch.device:
-    if name is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        # As tensors tell it: with the number of the GPU that "cuda" is.
-        here = torch.zeros(1, device=torch.device(name))
-        here.item()  # "meta" is a device too, but one without memory
-    # torch's own ways to say that it has none, and that it is no device.
-    except (RuntimeError, AssertionError, ImportError, TypeError) as error:
-        # The rest may be a list of all kinds of device that torch was ever built for.
-        reason = str(error).splitlines()[0].partition(". ")[0]
-        raise ParameterError(f"device is {str(name)!r}, which is not here: {reason}") from error
-    return here.device

@@ -66,7 +66,7 @@ def _compiled(loop: Callable[..., Any]) -> Any:
     try:
         return njit(cache=True, no_cfunc_wrapper=True)(loop)  # no C code calls them
     except RuntimeError:  # neither this folder nor the user's can be written, as in a container
-        return njit(loop)
+        return njit(no_cfunc_wrapper=True)(loop)
 
 
 class _Level(NamedTuple):

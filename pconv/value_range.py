@@ -36,22 +36,30 @@ def refuse_arrays(**given: object) -> None:
 
 
 def refuse_01(prediction: Tensor, truth: Tensor) -> None:
-    """Refuse images in 0..1 where 0..255 is wanted: floating point, both with fractions in 0..1.
+    """Refuse images in 0..1 where 0..255 is wanted: floating point, with fractions in 0..1.
 
-    Where one has no fractions it may be black, in either range. Only on a CPU: a device would have
-    to finish all that it was given before there is an answer.
+    Both, or one beside integers above 1. Where one has no fractions it may be black, in either
+    range. Only on a CPU: a device would have to finish all that it was given before there is an
+    answer.
 
     Args:
         prediction: Not empty.
         truth: Not empty.
 
     Raises:
-        ImageError: If both are in 0..1.
+        ImageError: If both are in 0..1, or one is and the other is of larger integers.
     """
     if _is_in_01(truth) and _is_in_01(prediction):
         raise ImageError(
             "prediction and truth are floating point in 0..1; wanted 0..255, so multiply by 255"
         )
+    named = {"prediction": prediction, "truth": truth}
+    for (name, one), other in zip(named.items(), (truth, prediction), strict=True):
+        if not other.is_floating_point() and _is_in_01(one) and other.max() > 1:
+            raise ImageError(
+                f"{name}: floating point in 0..1, beside {other.dtype} up to {other.max()}; wanted "
+                "0..255 of both, so multiply it by 255"
+            )
 
 
 def _is_in_01(images: Tensor) -> bool:

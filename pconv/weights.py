@@ -16,6 +16,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from pconv.atomic import atomic_file
+from pconv.devices import existing_device
 from pconv.errors import ParameterError, WeightsError
 from pconv.unet import Fill, UNet, build_unet
 from pconv.weights_header import ABOUT, LAYOUT, opened
@@ -86,9 +87,11 @@ def load_weights(weights: Path | str | None = None, device: torch.device | str =
     Raises:
         WeightsError: If the file is missing, damaged, of another kind or for another network, or
             holds values that are not finite.
+        ParameterError: If there is no such device.
     """
+    place = existing_device(device)
     with weights_file(weights) as path:
-        return _loaded(path, device)
+        return _loaded(path, place)
 
 
 def begin_with(model: UNet, path: Path | str) -> None:
@@ -102,7 +105,9 @@ def begin_with(model: UNet, path: Path | str) -> None:
     Raises:
         WeightsError: If the file can't be loaded, or its network is another one.
     """
-    start = _loaded(Path(path), "cpu")  # a file: no other meaning that a name may have
+    start = _loaded(
+        Path(path), torch.device("cpu")
+    )  # a file: no other meaning that a name may have
     found, wanted = start.hyperparameters(), model.hyperparameters()
     for name, value in wanted.items():
         if found[name] != value and (name, value) != ("mask_channel", True):
@@ -130,7 +135,7 @@ def unwrapped(model: Callable[..., Any]) -> Callable[..., Any]:
     return model
 
 
-def _loaded(path: Path, device: torch.device | str) -> UNet:
+def _loaded(path: Path, device: torch.device) -> UNet:
     with opened(path, "pt") as (metadata, file):
         # Nothing is allocated or drawn at random for weights that the file will bring, however
         # large a network a foreign header may ask for.

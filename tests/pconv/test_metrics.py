@@ -258,6 +258,17 @@ class TestAll:
         with pytest.raises(ImageError, match="multiply by 255"):
             image_metrics(one, other, tensor(mask_of(0)))
 
+    @pytest.mark.parametrize("metric", [psnr, ssim, l1, psnr_paper, ssim_paper])
+    def test_raises_on_one_in_01(self, metric: Callable[..., Tensor]) -> None:
+        """So is one in 0..1 beside 8-bit values, by its name."""
+        inside, bytes_ = tensor(photo(0)) / 255, tensor(photo(1)).byte()
+        pairs = {"prediction": (inside, bytes_), "truth": (bytes_, inside)}
+        for name, pair in pairs.items():
+            with pytest.raises(
+                ImageError, match=rf"^{name}: .*in 0\.\.1, beside torch\.uint8 up to"
+            ):
+                metric(*pair)
+
     @pytest.mark.parametrize("metric", [psnr, l1])
     def test_dark_images(self, metric: Callable[..., Tensor]) -> None:
         """Images that are black or nearly so in 0..255 are measured, in whatever type they are."""

@@ -250,6 +250,12 @@ class TestLoadWeights:
         load_weights(saved)
         assert torch.equal(torch.get_rng_state(), state)
 
+    @pytest.mark.parametrize("device", ["abacus", "meta"])
+    def test_raises_on_device(self, saved, device):
+        """A device that is not here is refused by name."""
+        with pytest.raises(ParameterError, match=f"device is '{device}', which is not here"):
+            load_weights(saved, device)
+
     def test_free_of_the_file(self, saved):
         """A loaded network does not change when its file is overwritten."""
         model = load_weights(saved)

@@ -230,6 +230,7 @@ def _hero(ranked: pd.DataFrame, count: int) -> list[str]:
     """Return pairs of middling score, of as many kinds and photographs as possible."""
     kinds = [kind for kind in HERO_KINDS if kind in set(ranked["kind"])]
     chosen: list[str] = []
-    for kind in (kinds * count)[:count]:
-        chosen += nearest(_of_kinds(ranked, (kind,)), 0.5, 1, taken=ranked.loc[chosen])
+    for kind in kinds * count:  # again and again: one of them may have no other pair
+        if len(chosen) < count:
+            chosen += nearest(_of_kinds(ranked, (kind,)), 0.5, 1, taken=ranked.loc[chosen])
     return chosen
