@@ -105,9 +105,8 @@ def begin_with(model: UNet, path: Path | str) -> None:
     Raises:
         WeightsError: If the file can't be loaded, or its network is another one.
     """
-    start = _loaded(
-        Path(path), torch.device("cpu")
-    )  # a file: no other meaning that a name may have
+    # A file: no other meaning that a name may have.
+    start = _loaded(Path(path), torch.device("cpu"))
     found, wanted = start.hyperparameters(), model.hyperparameters()
     for name, value in wanted.items():
         if found[name] != value and (name, value) != ("mask_channel", True):

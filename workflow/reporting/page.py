@@ -66,7 +66,7 @@ class Content:
         wipes: Pairs for the slider.
         tables: The tables of the groups, methods as rows; the first is open.
         shares: The tables by hole share.
-        comparisons: The paired comparison by group; none if no network was.
+        comparisons: The paired comparison by group; none if no network was measured.
         figures: The other figures.
         fingerprint: Of the run that trained the network; finds it in MLflow.
         facts: Tables of names and values: parameters, versions, hardware, hashes.

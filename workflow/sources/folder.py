@@ -12,7 +12,7 @@ from workflow.sources.layout import (
     find_images,
     find_masks,
     flat_names,
-    place,
+    place_of,
     unusable_files,
 )
 from workflow.sources.names import composed, without_control
@@ -102,7 +102,7 @@ def _lost(folders: Sequence[Path]) -> list[Rejected]:
 def _masks(
     folders: dict[str, Path], photos: Sequence[Photo], of_photos: Path
 ) -> dict[str, Sequence[FoundMask]]:
-    by_place = {place(photo.file, of_photos): photo.name for photo in photos}
+    by_place = {place_of(photo.file, of_photos): photo.name for photo in photos}
     return {
         kind: [
             FoundMask(

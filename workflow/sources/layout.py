@@ -116,7 +116,7 @@ def find_masks(
     return [_numbered(file, folder, ids, photos) for file in files]
 
 
-def place(file: Path, folder: Path) -> str:
+def place_of(file: Path, folder: Path) -> str:
     """Return where a photo lies: its path below a folder without suffix (``holidays/0``)."""
     return composed(file.relative_to(folder).with_suffix("").as_posix())
 
@@ -213,7 +213,7 @@ def _numbered(
         photo, _, number = stem.rpartition("_")
         return NumberedMask(file, photo, number) if photo else NumberedMask(file, stem, "0")
     if parent not in ids:
-        own = place(file, folder)
+        own = place_of(file, folder)
         numbered, _, number = own.rpartition("_")
         if own in by_place:
             return NumberedMask(file, by_place[own], "0")
