@@ -10,8 +10,19 @@ import torch
 from pconv.determinism import reproducible
 
 ROOT = Path(__file__).parents[2]
-# In a process of its own, as torch has no way back from a mixture of its two ways.
-STATES = """
+# By each of torch's two ways; it has no way back from a mixture of them.
+SETTINGS = {
+    "": True,
+    "torch.set_float32_matmul_precision('medium')": True,
+    "cudnn.allow_tf32 = False": True,
+    "cuda.matmul.fp32_precision = 'tf32'": False,
+    "torch.backends.fp32_precision = 'tf32'": False,
+    "cudnn.conv.fp32_precision = 'ieee'": False,
+    "mkldnn.conv.fp32_precision = 'bf16'": False,
+}
+# Hence each setting in a process of its own, forked from one that has loaded torch, for seconds.
+STATES = f"""
+import os, sys
 import torch
 from torch.backends import cuda, cudnn, mkldnn
 from pconv.determinism import reproducible
@@ -23,37 +34,39 @@ def state():
 def by_the_older_way():
     return torch.get_float32_matmul_precision(), cuda.matmul.allow_tf32, cudnn.allow_tf32
 
-{setting}
-before = state(), {is_older} and by_the_older_way()
-for tf32 in (False, True):
-    with reproducible(torch.device("cpu"), threads=1, tf32=tf32):
-        wanted = "tf32" if tf32 else "ieee"
-        assert state()[:5] == [wanted] * 3 + ["ieee"] * 2, state()
-        assert by_the_older_way() == ("high" if tf32 else "highest", tf32, tf32)
-    assert (state(), {is_older} and by_the_older_way()) == before, (state(), before)
+def check(setting, is_older):
+    exec(setting)
+    before = state(), is_older and by_the_older_way()
+    for tf32 in (False, True):
+        with reproducible(torch.device("cpu"), threads=1, tf32=tf32):
+            wanted = "tf32" if tf32 else "ieee"
+            assert state()[:5] == [wanted] * 3 + ["ieee"] * 2, state()
+            assert by_the_older_way() == ("high" if tf32 else "highest", tf32, tf32)
+        assert (state(), is_older and by_the_older_way()) == before, (state(), before)
+
+torch.use_deterministic_algorithms(False)  # loads the compiler: here once
+for setting, is_older in {SETTINGS!r}.items():
+    if not os.fork():
+        check(setting, is_older)
+        print("right:", setting, flush=True)
+        os._exit(0)
+    os.wait()
 """
+
+
+@pytest.fixture(scope="module")
+def checked() -> "subprocess.CompletedProcess[str]":
+    """The checks of all settings: on the output those that hold, among errors why one fails."""
+    return subprocess.run([sys.executable, "-c", STATES], cwd=ROOT, capture_output=True, text=True)
 
 
 class TestReproducible:
     """`reproducible`."""
 
-    @pytest.mark.parametrize(
-        ("setting", "is_older"),
-        [
-            ("", True),
-            ("torch.set_float32_matmul_precision('medium')", True),
-            ("cudnn.allow_tf32 = False", True),
-            ("cuda.matmul.fp32_precision = 'tf32'", False),
-            ("torch.backends.fp32_precision = 'tf32'", False),
-            ("cudnn.conv.fp32_precision = 'ieee'", False),
-            ("mkldnn.conv.fp32_precision = 'bf16'", False),
-        ],
-    )
-    def test_precision(self, setting: str, is_older: bool) -> None:
+    @pytest.mark.parametrize("setting", SETTINGS)
+    def test_precision(self, checked: "subprocess.CompletedProcess[str]", setting: str) -> None:
         """Float32 has the bits that are asked for, whatever was set by either of torch's ways."""
-        code = STATES.format(setting=setting, is_older=is_older)
-        ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True)
-        assert ended.returncode == 0, ended.stderr.decode()
+        assert f"right: {setting}" in checked.stdout.splitlines(), checked.stderr
 
     @pytest.mark.parametrize("device", ["cpu", "cuda"])
     def test_device(self, device: str) -> None:
