@@ -5,17 +5,22 @@ import torch
 from pconv.errors import ParameterError
 
 
+def default_device() -> torch.device:
+    """Return the GPU if there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
 def existing_device(name: str | torch.device | None) -> torch.device:
     """Return a device by its name, as tensors on it tell it: ``cuda`` with the GPU's number.
 
     Args:
-        name: ``cpu``, ``cuda``, ``cuda:1``…; none for the GPU if there is one, else the CPU.
+        name: ``cpu``, ``cuda``, ``cuda:1``…; none for `default_device`.
 
     Raises:
         ParameterError: If there is no such device here.
     """
     if name is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return default_device()
     try:
         here = torch.zeros(1, device=torch.device(name))
         here.item()  # "meta" is a device too, but one without memory

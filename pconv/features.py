@@ -27,7 +27,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 _BLOCKS = ((64, 2), (128, 2), (256, 3))
 
 SMALLEST_SIDE_PX = 8
-LAYER_COUNT = 17
+LAYER_COUNT = sum(2 * convolutions + 1 for _, convolutions in _BLOCKS)
 
 logger = logging.getLogger(__name__)
 

@@ -18,6 +18,7 @@ import torch.distributed
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pconv.devices import default_device
 from pconv.errors import ParameterError
 
 
@@ -122,7 +123,7 @@ def open_ranks(device: str) -> Ranks:
             installed.
     """
     if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+        device = default_device().type
     if device == "cuda" and not torch.cuda.is_available():
         raise ParameterError("device is cuda, but torch finds no CUDA device; use cpu or auto")
     several = int(os.environ.get("WORLD_SIZE", "1")) > 1

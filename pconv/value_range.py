@@ -53,8 +53,7 @@ def refuse_01(prediction: Tensor, truth: Tensor) -> None:
         raise ImageError(
             "prediction and truth are floating point in 0..1; wanted 0..255, so multiply by 255"
         )
-    named = {"prediction": prediction, "truth": truth}
-    for (name, one), other in zip(named.items(), (truth, prediction), strict=True):
+    for name, one, other in (("prediction", prediction, truth), ("truth", truth, prediction)):
         if not other.is_floating_point() and _is_in_01(one) and other.max() > 1:
             raise ImageError(
                 f"{name}: floating point in 0..1, beside {other.dtype} up to {other.max()}; wanted "

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from pconv import baselines
+from pconv.devices import default_device
 from pconv.images import Mask, Pixels
 from pconv.unet import Fill, UNet, composite, mirrored
 from pconv.weights import load_weights
@@ -57,11 +58,6 @@ def images_01(images: Pixels) -> Tensor:
 def masks_01(masks: Mask) -> Tensor:
     """Return bool ``(B, H, W)`` as float32, ``(B, 1, H, W)``, 1 where known."""
     return torch.from_numpy(masks)[:, None].float()
-
-
-def default_device() -> torch.device:
-    """Return the GPU if there is one."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 @lru_cache(maxsize=8)

@@ -22,7 +22,7 @@ SETTINGS = {
 }
 # Hence each setting in a process of its own, forked from one that has loaded torch, for seconds.
 STATES = f"""
-import os, sys
+import os
 import torch
 from torch.backends import cuda, cudnn, mkldnn
 from pconv.determinism import reproducible

@@ -90,9 +90,10 @@ def new_figure(width_px: int, height_px: int) -> Figure:
     return figure
 
 
-def width_px(figure: Figure) -> float:
-    """Return a figure's width in pixels of a README."""
-    return float(figure.get_figwidth()) * _CSS_DPI
+def size_px(figure: Figure) -> tuple[float, float]:
+    """Return a figure's width and height in pixels of a README."""
+    width, height = figure.get_size_inches() * _CSS_DPI
+    return float(width), float(height)
 
 
 def save_figure(path: Path, figure: Figure) -> None:
@@ -145,7 +146,7 @@ def draw_grid(grid: Grid) -> Figure:
 
 def _write(figure: Figure, place: tuple[float, float], text: str, **style: Any) -> None:
     """Write text centred at a place given in pixels from the upper left."""
-    width, height = figure.get_size_inches() * _CSS_DPI
+    width, height = size_px(figure)
     figure.text(place[0] / width, 1 - place[1] / height, text, ha="center", **style)
 
 

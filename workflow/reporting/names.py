@@ -58,7 +58,6 @@ NETWORK_LABELS = {"pconv": "PConv", "plain": "Plain convolution"}
 _ENDS = (*CHECKPOINTS, f"{CHECKPOINTS[-1]}{MIRRORED}")
 METHODS = (*(f"{network}-{end}" for network in NETWORKS for end in _ENDS), *CLASSICAL)
 OURS = "pconv-last"
-_LAST_WEIGHTS = (OURS, "plain-last")
 SHOWN_BESIDE = ("plain-last", "telea")  # beside our network's checkpoints, in pictures
 
 ALL, EC_OR = "all", "ec_or"
@@ -100,7 +99,8 @@ BUCKETS = (
 
 def leading_weights(methods: Collection[str]) -> str | None:
     """Return the last weights of the first network among methods, which stand for a run."""
-    return next((name for name in _LAST_WEIGHTS if name in methods), None)
+    last = (f"{network}-{CHECKPOINTS[-1]}" for network in NETWORKS)
+    return next((name for name in last if name in methods), None)
 
 
 def sorted_methods(names: set[str]) -> list[str]:

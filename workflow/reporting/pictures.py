@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from pconv.errors import DataError
 from pconv.images import Mask, Pixels, read_image, read_mask
-from workflow.reporting.drawing import WIDTH_PX, Grid, Panel, draw_grid, width_px
+from workflow.reporting.drawing import WIDTH_PX, Grid, Panel, draw_grid, size_px
 from workflow.reporting.examples import Example
 from workflow.reporting.names import KIND_LABELS
 from workflow.shard_files import shard_files
@@ -94,7 +94,7 @@ def error_figure(example: Example, methods: Sequence[str], labels: dict[str, str
     ]
     titles = _titles(["Truth", *(labels[method] for method in methods)])
     figure = draw_grid(Grid(rows, titles, right_px=BAR_PX))
-    scale = WIDTH_PX / width_px(figure)  # the bar is as wide where the figure is narrower
+    scale = WIDTH_PX / size_px(figure)[0]  # the bar is as wide where the figure is narrower
     bar = figure.add_axes((1 - scale * (BAR_PX / WIDTH_PX - 0.008), 0.1, scale * 0.013, 0.33))
     figure.colorbar(colours, cax=bar, extend="max")
     bar.set_ylabel("Absolute error, of 255", fontsize=8.5)

@@ -19,20 +19,14 @@ import torch
 from torch import Tensor
 
 from pconv.atomic import atomic_folder
+from pconv.devices import default_device
 from pconv.features import VGG16Features, vgg16_features
 from pconv.images import Mask, Pixels, read_image
 from pconv.losses import InpaintingLoss, LossWeights, TruthFeatures
 from pconv.metrics import image_metrics
 from pconv.resizing import fit_image
 from workflow.command import run_command
-from workflow.fills import (
-    default_device,
-    fill_pairs,
-    images_01,
-    masks_01,
-    network_outputs,
-    to_pixels,
-)
+from workflow.fills import fill_pairs, images_01, masks_01, network_outputs, to_pixels
 from workflow.kept import KeptBatches, identity
 from workflow.networks import MIRRORED, is_network, network_file, network_names
 from workflow.pairs import Pair, load_pair, mask_file, read_pairs, subset

@@ -149,7 +149,7 @@ def write_report(
         (folder / SHARE_FILE).write_text(share_csv(numbers.summary), encoding="utf-8")
         before_writing()
     _write_tables(numbers, inputs, outputs)
-    write_page(outputs.page, _content(numbers, material, shown, facts))
+    write_page(outputs.page, _content(numbers, material, shown, about, facts))
 
 
 def _numbers(
@@ -204,11 +204,11 @@ def _content(
     numbers: Numbers,
     material: Material,
     shown: dict[str, Shown],
+    about: dict[str, dict[str, str]],
     facts: dict[str, dict[str, str]],
 ) -> Content:
     choice = material.choice
     wiped = list(dict.fromkeys([*choice.hero, *choice.ec, *choice.or_]))
-    about = provenance.weights_about(material.sources.models).get(choice.judge, {})
     return Content(
         lead=numbers.lead,
         features=numbers.features,
@@ -219,7 +219,7 @@ def _content(
         shares=numbers.share_tables(),
         comparisons=numbers.comparison_tables(),
         figures=[figure for name, figure in shown.items() if name != gallery.HERO],
-        fingerprint=about.get("fingerprint", "not recorded"),
+        fingerprint=about.get(choice.judge, {}).get("fingerprint", "not recorded"),
         facts=facts,
     )
 

@@ -12,7 +12,7 @@ from pconv.images import write_image
 from tests.workflow.reporting.project import SIZE_PX
 from workflow.pairs import Pair
 from workflow.reporting import pictures
-from workflow.reporting.drawing import DPI, width_px
+from workflow.reporting.drawing import DPI, size_px
 from workflow.reporting.examples import Example
 from workflow.reporting.pictures import (
     MAX_ERROR,
@@ -90,8 +90,8 @@ class TestFigures:
         for labels in (few, many):
             figure = error_figure(replace(example, fills=fills), list(labels), labels)
             place = figure.axes[0].get_position()
-            edges.append([(1 - place.x0) * width_px(figure), place.width * width_px(figure)])
-        assert width_px(figure) == 900
+            edges.append([(1 - place.x0) * size_px(figure)[0], place.width * size_px(figure)[0]])
+        assert size_px(figure)[0] == 900
         assert edges[0] == pytest.approx(edges[1])
         assert edges[1] == pytest.approx([66 - 0.008 * 900, 0.013 * 900])
 
